@@ -1,0 +1,1 @@
+"""The attribution service: from a scoring function to maps in shards."""

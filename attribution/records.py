@@ -1,0 +1,213 @@
+"""Shards of attribution maps: the record's schema, the manifest, reading.
+
+A directory of maps holds `maps-00000-of-00010.tfrecord` … and a
+`manifest.json`, written last. Records are self-contained (id, split, image,
+label, explained classes, maps, base and full values), so that training on
+maps reads shards and nothing else.
+
+In memory, examples are columns: a dict of arrays with one row an example.
+TensorFlow is imported only inside the functions that need it.
+"""
+
+from collections.abc import Callable
+import hashlib
+import json
+from typing import Any
+
+from attribution.errors import InputError
+from etils import epath
+import numpy as np
+
+Columns = dict[str, np.ndarray]
+MANIFEST = 'manifest.json'
+REMAKE = (
+    'Delete the file and run --stage=maps again: only what is missing is '
+    'computed.'
+)
+
+
+def shard_name(index: int, count: int) -> str:
+  return f'maps-{index:05d}-of-{count:05d}.tfrecord'
+
+
+def write_atomically(path: epath.Path, write: Callable[[str], None]) -> None:
+  """Writes a file under a temporary name and renames it when it is whole."""
+  temporary = path.parent / f'.{path.name}.partial'
+  write(str(temporary))
+  temporary.replace(path)
+
+
+def write_json(path: epath.Path, content: Any) -> None:
+  """Writes JSON with sorted keys, atomically."""
+  text = json.dumps(content, indent=2, sort_keys=True) + '\n'
+  write_atomically(path, lambda name: epath.Path(name).write_text(text))
+
+
+def write_shard(path: epath.Path, columns: Columns) -> None:
+  """Writes examples as one TFRecord shard, whole or not at all.
+
+  Args:
+    path: The shard's final name.
+    columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C]), `label`
+      (int [N]), `classes` (int [N, K']), `map` (float32 [N, H, W, C, K']),
+      `base_value` and `full_value` (float32 [N, K']): the score of each
+      explained class with everything hidden and with nothing hidden.
+  """
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+
+  def int_list(values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+  def float_list(values):
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+  def bytes_list(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+  def write(name: str) -> None:
+    with tf.io.TFRecordWriter(name) as writer:
+      for i in range(len(columns['id'])):
+        maps = columns['map'][i]
+        feature = {
+            'id': bytes_list(str(columns['id'][i]).encode()),
+            'split': bytes_list(str(columns['split'][i]).encode()),
+            'image': bytes_list(columns['image'][i].tobytes()),
+            'label': int_list([int(columns['label'][i])]),
+            'classes': int_list(columns['classes'][i].tolist()),
+            'shape': int_list(maps.shape),
+            'map': bytes_list(maps.astype('<f4').tobytes()),
+            'base_value': float_list(columns['base_value'][i].tolist()),
+            'full_value': float_list(columns['full_value'][i].tolist()),
+        }
+        example = tf.train.Example(
+            features=tf.train.Features(feature=feature)
+        )
+        # Features are a proto map, whose order is otherwise not fixed.
+        writer.write(example.SerializeToString(deterministic=True))
+
+  write_atomically(path, write)
+
+
+def read_shard(path: epath.Path) -> Columns:
+  """Reads one shard; see `write_shard` for the columns.
+
+  Raises:
+    InputError: if the shard is truncated or damaged.
+  """
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+
+  try:
+    serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    parsed = tf.io.parse_example(
+        serialized,
+        {
+            'id': tf.io.FixedLenFeature([], tf.string),
+            'split': tf.io.FixedLenFeature([], tf.string),
+            'image': tf.io.FixedLenFeature([], tf.string),
+            'label': tf.io.FixedLenFeature([], tf.int64),
+            'classes': tf.io.VarLenFeature(tf.int64),
+            'shape': tf.io.FixedLenFeature([4], tf.int64),
+            'map': tf.io.FixedLenFeature([], tf.string),
+            'base_value': tf.io.VarLenFeature(tf.float32),
+            'full_value': tf.io.VarLenFeature(tf.float32),
+        },
+    )
+  except (tf.errors.OpError, ValueError) as error:
+    raise InputError(
+        f'The shard {path} is truncated or damaged ({type(error).__name__}). '
+        f'{REMAKE}'
+    ) from error
+  count = len(serialized)
+  shape = tuple(parsed['shape'].numpy()[0])
+
+  def raw(name, dtype, shape):
+    joined = b''.join(parsed[name].numpy().tolist())
+    return np.frombuffer(joined, dtype).reshape(count, *shape)
+
+  def ragged(name):
+    return tf.sparse.to_dense(parsed[name]).numpy().reshape(count, -1)
+
+  return {
+      'id': parsed['id'].numpy().astype('U'),
+      'split': parsed['split'].numpy().astype('U'),
+      'image': raw('image', np.uint8, shape[:3]),
+      'label': parsed['label'].numpy().astype(np.int32),
+      'classes': ragged('classes').astype(np.int32),
+      'map': raw('map', np.dtype('<f4'), shape),
+      'base_value': ragged('base_value'),
+      'full_value': ragged('full_value'),
+  }
+
+
+def checksum(path: epath.Path) -> str:
+  """Returns the SHA-256 of a file, in hexadecimal."""
+  digest = hashlib.sha256()
+  with path.open('rb') as file:
+    while block := file.read(1 << 22):
+      digest.update(block)
+  return digest.hexdigest()
+
+
+def read_manifest(directory: epath.PathLike) -> dict[str, Any]:
+  """Reads the manifest of a directory of maps.
+
+  Raises:
+    InputError: if there is none, that is if the maps are not complete.
+  """
+  path = epath.Path(directory) / MANIFEST
+  if not path.exists():
+    raise InputError(
+        f'There are no complete attribution maps in {path.parent}: it has no '
+        f'{MANIFEST}. Make them with --stage=maps, or continue them with the '
+        'same command.'
+    )
+  return json.loads(path.read_text())
+
+
+def read(
+    directory: epath.PathLike, expected: dict[str, Any] | None = None
+) -> tuple[Columns, dict[str, Any]]:
+  """Reads all shards of a directory of maps, after checking them.
+
+  Args:
+    directory: Where the shards and the manifest are.
+    expected: What the manifest must say, as (part of) its entries; a shard
+      made by another classifier, say, is refused.
+
+  Returns:
+    The columns of all examples in order, and the manifest.
+
+  Raises:
+    InputError: if the maps are incomplete, altered, or not the expected ones.
+  """
+  directory = epath.Path(directory)
+  manifest = read_manifest(directory)
+  for name, wanted in (expected or {}).items():
+    if manifest.get(name) != wanted:
+      raise InputError(
+          f'The maps in {directory} were made with another {name}: the '
+          f'manifest says {_short(manifest.get(name))}, wanted is '
+          f'{_short(wanted)}. Use the workdir they were made for, or delete '
+          'the directory and run --stage=maps again.'
+      )
+  parts = []
+  for shard in manifest['shards']:
+    path = directory / shard['name']
+    if not path.exists():
+      raise InputError(f'The shard {path} is missing. {REMAKE}')
+    if checksum(path) != shard['sha256']:
+      raise InputError(
+          f'The shard {path} is not the one that was written: its SHA-256 '
+          f'differs from the manifest. {REMAKE}'
+      )
+    parts.append(read_shard(path))
+  columns = {
+      name: np.concatenate([part[name] for part in parts])
+      for name in parts[0]
+  }
+  return columns, manifest
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
+  return text if len(text) < 200 else text[:200] + ' …'

@@ -1,0 +1,268 @@
+"""The shard loop: explains examples and writes their maps, resumably."""
+
+from collections.abc import Callable
+import concurrent.futures
+import dataclasses
+import json
+import shutil
+import time
+from typing import Any
+
+from absl import logging
+from attribution import records
+from attribution.errors import InputError
+from attribution.explainers import Explain
+from etils import epath
+import humanize
+import numpy as np
+from tqdm.auto import tqdm
+
+# Images that are explained between two steps of the progress bar.
+CHUNK = 32
+# Images explained to estimate the time, after as many to compile.
+PROBE = 4
+SETTINGS = 'settings.json'
+# Beyond this share of f(x) - f(masked), and this much at all, a map that
+# should be complete is a bug of the explainer or of the masker.
+RELATIVE_GAP = 1e-3
+ABSOLUTE_GAP = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """What is explained, and how.
+
+  Attributes:
+    explain: images float32 [N, H, W, C], labels int [N] or [N, K'] -> maps.
+    score: NumPy callable, images [N, H, W, C] -> scores [N, K].
+    background: images -> the same images with every pixel hidden.
+    max_evals: Model evaluations an image, for the estimate.
+    complete: Whether a map must sum to f(x) - f(masked).
+  """
+
+  explain: Explain
+  score: Callable[[np.ndarray], np.ndarray]
+  background: Callable[[np.ndarray], np.ndarray]
+  max_evals: int
+  complete: bool = True
+
+
+def write_maps(
+    directory: epath.PathLike,
+    examples: records.Columns,
+    teacher: Teacher,
+    *,
+    settings: dict[str, Any],
+    facts: dict[str, Any],
+    shard_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    barrier: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+  """Explains every example and writes shards and, last, the manifest.
+
+  Shards that are there and whole are kept, so a run that was killed continues
+  with the first missing one and ends with the same bytes.
+
+  Args:
+    directory: Where the shards go.
+    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]), `label`.
+    teacher: The classifier and its explainer.
+    settings: What decides the maps (classifier, explainer, data); shards of
+      other settings are refused. Becomes entries of the manifest.
+    facts: Further entries of the manifest, such as versions and device.
+    shard_size: Examples a shard.
+    process_index: This process; it explains every process_count-th shard.
+    process_count: The number of processes that share the directory.
+    barrier: Waits until all processes have called it.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    InputError: for too little disk space, or shards of other settings.
+    RuntimeError: if a map is not complete although it should be.
+  """
+  directory = epath.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  _claim(directory, settings)
+  count = len(examples['id'])
+  num_shards = -(-count // shard_size)
+  paths = [
+      directory / records.shard_name(i, num_shards) for i in range(num_shards)
+  ]
+  slices = [
+      slice(i * shard_size, min(count, (i + 1) * shard_size))
+      for i in range(num_shards)
+  ]
+  mine = range(process_index, num_shards, process_count)
+  missing = [
+      i for i in mine if not _is_whole(paths[i], examples['id'][slices[i]])
+  ]
+  todo = sum(slices[i].stop - slices[i].start for i in missing)
+  if todo:
+    logging.info(
+        '%d of %d images have their maps already.',
+        sum(slices[i].stop - slices[i].start for i in mine) - todo, count,
+    )
+    _estimate(directory, examples, teacher, todo)
+  # One shard is written while the next is explained.
+  with concurrent.futures.ThreadPoolExecutor(1) as writer, tqdm(
+      total=todo, unit='image', desc='maps', disable=not todo
+  ) as progress:
+    pending = None
+    for i in missing:
+      part = {name: column[slices[i]] for name, column in examples.items()}
+      columns = _explain_shard(part, teacher, progress)
+      if pending:
+        pending.result()
+      pending = writer.submit(records.write_shard, paths[i], columns)
+    if pending:
+      pending.result()
+  barrier()
+  if process_index == 0:
+    manifest = _manifest(paths, slices, examples, settings, facts)
+    records.write_json(directory / records.MANIFEST, manifest)
+  barrier()
+  return records.read_manifest(directory)
+
+
+def _claim(directory: epath.Path, settings: dict[str, Any]) -> None:
+  """Records the settings of a new directory, or checks those of an old one."""
+  path = directory / SETTINGS
+  if not path.exists():
+    records.write_json(path, settings)
+    return
+  found = json.loads(path.read_text())
+  wanted = json.loads(json.dumps(settings))
+  differing = [
+      f'{name} (there: {found.get(name)}; now: {wanted.get(name)})'
+      for name in sorted(found.keys() | wanted.keys())
+      if found.get(name) != wanted.get(name)
+  ]
+  if differing:
+    raise InputError(
+        f'{directory} holds maps made with other settings: '
+        f'{"; ".join(differing)}. Delete the directory to make them anew, or '
+        'use another --workdir.'
+    )
+
+
+def _is_whole(path: epath.Path, ids: np.ndarray) -> bool:
+  if not path.exists():
+    return False
+  try:
+    return np.array_equal(records.read_shard(path)['id'], ids)
+  except InputError:
+    logging.warning('%s is damaged and will be made again.', path.name)
+    return False
+
+
+def _estimate(
+    directory: epath.Path,
+    examples: records.Columns,
+    teacher: Teacher,
+    todo: int,
+) -> None:
+  """Prints what is to come, and checks that the disk has room for it."""
+  image = examples['image'][0]
+  size = todo * (image.size * (1 + 4) + 256)
+  logging.info(
+      'To explain: %d images x %d evaluations = %s evaluations; %s on disk.',
+      todo, teacher.max_evals, f'{todo * teacher.max_evals:,}',
+      humanize.naturalsize(size),
+  )
+  if '://' not in str(directory):
+    free = shutil.disk_usage(directory).free
+    if size > free:
+      raise InputError(
+          f'The maps need {humanize.naturalsize(size)} and {directory} has '
+          f'{humanize.naturalsize(free)} free. Explain fewer images with '
+          '--config.attribution.num_examples=N, or use another --workdir.'
+      )
+  images = _to_float(examples['image'][:PROBE])
+  labels = examples['label'][:PROBE]
+  teacher.explain(images, labels)  # Compiles.
+  start = time.monotonic()
+  teacher.explain(images, labels)
+  seconds = (time.monotonic() - start) / len(images)
+  logging.info(
+      'Estimated time: %s (%.3f s an image).',
+      humanize.precisedelta(seconds * todo, minimum_unit='seconds',
+                            format='%0.0f'),
+      seconds,
+  )
+
+
+def _explain_shard(
+    part: records.Columns, teacher: Teacher, progress: tqdm
+) -> records.Columns:
+  """Explains the examples of one shard, and checks each map."""
+  maps = []
+  images = _to_float(part['image'])
+  for start in range(0, len(images), CHUNK):
+    chunk = slice(start, start + CHUNK)
+    maps.append(teacher.explain(images[chunk], part['label'][chunk]))
+    progress.update(len(maps[-1]))
+  maps = np.concatenate(maps)
+  rows = np.arange(len(images))
+  full = teacher.score(images)[rows, part['label']]
+  base = teacher.score(teacher.background(images))[rows, part['label']]
+  columns = {
+      **part,
+      'classes': part['label'][:, None],
+      'map': maps[..., None],
+      'base_value': base[:, None],
+      'full_value': full[:, None],
+  }
+  gap = completeness_gap(columns)
+  allowed = ABSOLUTE_GAP + RELATIVE_GAP * np.abs(full - base)
+  # Written so that a NaN fails too.
+  wrong = np.flatnonzero(~(gap <= allowed))
+  if teacher.complete and len(wrong):
+    first = wrong[0]
+    raise RuntimeError(
+        f'The map of {part["id"][first]} sums to {maps[first].sum():.6f}, but '
+        f'f(x) - f(masked) is {full[first] - base[first]:.6f}: the explainer '
+        'or the masker is at fault. Nothing of this shard was written.'
+    )
+  return columns
+
+
+def completeness_gap(columns: records.Columns) -> np.ndarray:
+  """Returns |sum of the map - (full value - base value)|, float [N].
+
+  For several classes an example, the largest gap among them.
+  """
+  total = columns['map'].astype(np.float64).sum(axis=(1, 2, 3))
+  gap = np.abs(total - (columns['full_value'] - columns['base_value']))
+  return gap.max(axis=1)
+
+
+def _to_float(images: np.ndarray) -> np.ndarray:
+  return images.astype(np.float32) / 255
+
+
+def _manifest(paths, slices, examples, settings, facts) -> dict[str, Any]:
+  """Describes the finished shards, as they are on disk."""
+  gaps = [completeness_gap(records.read_shard(path)) for path in paths]
+  splits, counts = np.unique(examples['split'], return_counts=True)
+  return {
+      **settings,
+      **facts,
+      'examples': {
+          str(split): int(n) for split, n in zip(splits, counts, strict=True)
+      },
+      'completeness': {
+          'largest_gap': float(np.max(np.concatenate(gaps))),
+          'mean_gap': float(np.mean(np.concatenate(gaps))),
+      },
+      'shards': [
+          {
+              'name': path.name,
+              'examples': part.stop - part.start,
+              'sha256': records.checksum(path),
+          }
+          for path, part in zip(paths, slices, strict=True)
+      ],
+  }

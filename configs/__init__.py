@@ -1,0 +1,1 @@
+"""Recipes: a file each, all built from `common.get_config`."""

@@ -1,0 +1,131 @@
+"""Every field of a config, its default, and what it means.
+
+Recipes start from `get_config()` and change fields. On the command line any
+field is set by `--config.section.field=value`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def _training() -> ConfigDict:
+  """The fields of one training run; both stages have their own."""
+  config = ConfigDict()
+  # Passes over the training split, at most.
+  config.epochs = 60
+  # Examples a step, over all devices together.
+  config.batch_size = 64
+  # Of Adam, at the start.
+  config.learning_rate = 0.001
+  # 'constant', or 'cosine' down to 0 at the last epoch.
+  config.schedule = 'cosine'
+  # Epochs without a better validation accuracy before stopping; 0: never.
+  config.patience = 15
+  # Mirror left and right at random, the map with the image.
+  config.flip = False
+  # Shift by up to so many pixels at random, the map with the image.
+  config.crop_padding = 0
+  return config
+
+
+def get_config() -> ConfigDict:
+  """Returns the defaults: two-stage IMPACTX with LeNet-5 on `digits`."""
+  config = ConfigDict()
+  # Of every random number: splits, order, initialisation, augmentation.
+  config.seed = 0
+
+  config.data = ConfigDict()
+  # 'digits', 'shapes' or 'shapes/CONFIG', 'image_folder', or any
+  # image-classification data set of tensorflow-datasets.
+  config.data.name = 'digits'
+  # Where TFDS keeps its data sets ('': ~/tensorflow_datasets), or, for
+  # image_folder, the folder of pictures. Not part of what a run is: the data
+  # may move.
+  config.data.data_dir = ''
+  # Whether TFDS may download a data set that is not prepared.
+  config.data.download = False
+  config.data.train_split = 'train'
+  config.data.test_split = 'test'
+  # Share of the training split held out for validation (paper: Table 1).
+  config.data.validation_fraction = 0.1
+  # Share of a folder's training pictures that become the test split where the
+  # folder has none.
+  config.data.test_fraction = 0.2
+  # (height, width) of pictures that come in many sizes; a data set of one
+  # size keeps it.
+  config.data.image_size = (32, 32)
+
+  config.model = ConfigDict()
+  # Backbone of A, and of LEP.
+  config.model.name = 'lenet5'
+  # 'relu', 'tanh' or 'sigmoid'.
+  config.model.activation = 'relu'
+  # 'max' or 'mean'.
+  config.model.pooling = 'max'
+  # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
+  config.model.dtype = 'float32'
+
+  config.classifier = ConfigDict()
+  # Stage one.
+  config.classifier.training = _training()
+
+  config.attribution = ConfigDict()
+  # How maps are made, a name in attribution.explainers.EXPLAINERS.
+  config.attribution.explainer = 'shap_partition'
+  # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
+  # 'constant', 'inpaint_telea' or 'inpaint_ns'.
+  config.attribution.masker = 'blur'
+  # Side of the blur in pixels; 0: half the image's side.
+  config.attribution.blur_kernel = 0
+  # Colour of the constant masker, in [0, 1].
+  config.attribution.mask_value = 0.0
+  # Model evaluations an image (paper: 2000).
+  config.attribution.max_evals = 2000
+  # Evaluations between two looks at the explainer's queue. It is part of the
+  # result; 2 to 50 agree with each other, and 50 is the fastest.
+  config.attribution.batch_size = 50
+  # What is explained: the softmax 'probability' of the class or its 'logit'.
+  config.attribution.explained_output = 'probability'
+  # Images that get a map; 0: all of the training split.
+  config.attribution.num_examples = 0
+  # Maps in one shard, which is what a killed run may lose.
+  config.attribution.shard_size = 256
+  # Workdir whose classifier is explained; '': this one's.
+  config.attribution.classifier = ''
+
+  config.method = ConfigDict()
+  # What stage two trains, a name in impactx_jax.methods.METHODS.
+  config.method.name = 'impactx'
+  # Weight of the explanation in the loss (equation 1).
+  config.method.lambda_ = 1.0
+  # What C sees of M: its 'logits' or its penultimate 'features'.
+  config.method.m_output = 'logits'
+  # Size of LEP's code z.
+  config.method.lep_units = 512
+  # LEP's start: 'like_classifier' (as A started), 'from_classifier' (A's
+  # trained trunk) or 'scratch'.
+  config.method.lep_init = 'like_classifier'
+  # Width of one hidden layer of C; 0: none.
+  config.method.classifier_hidden = 0
+  # Height of the decoder's smallest feature maps; doubled up to the image's.
+  config.method.decoder_start = 8
+  # Channels of the decoder's first block, halved at each next one.
+  config.method.decoder_filters = 64
+  # Scaling of each map before the MSE: 'max_abs', 'global_std' or 'none'.
+  config.method.map_scaling = 'max_abs'
+  # 0: as the explainer gives them; 1: summed over the image's channels.
+  config.method.map_channels = 0
+  # Stage two.
+  config.method.training = _training()
+
+  config.evaluation = ConfigDict()
+  # Examples a forward pass.
+  config.evaluation.batch_size = 256
+  # Test images whose maps are measured by MoRF curves.
+  config.evaluation.num_images = 64
+  # Images shown in panels.png.
+  config.evaluation.num_panels = 8
+  # Side of the square regions that are perturbed; 0: an eighth of the side.
+  config.evaluation.region = 0
+  # Draws of the noise that replaces regions.
+  config.evaluation.draws = 10
+  return config

@@ -1,0 +1,13 @@
+"""The whole method in minutes: LeNet-5 on scikit-learn's digits, no download.
+
+  impactx --config=configs/quickstart.py --workdir=DIR
+"""
+
+from impactx_jax.configs import common
+
+
+def get_config():
+  """Returns the quickstart: as the paper, with 500 evaluations an image."""
+  config = common.get_config()
+  config.attribution.max_evals = 500
+  return config

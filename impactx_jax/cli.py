@@ -1,0 +1,148 @@
+"""Flags and their errors, shared by the command-line programs."""
+
+from collections.abc import Callable
+import os
+import pathlib
+import sys
+import textwrap
+
+# Before TensorFlow is imported, which reads them then. It only reads records
+# here, and has nothing to say about that.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+
+# pylint: disable=g-import-not-at-top
+from absl import app
+from absl import flags
+from absl import logging
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'A recipe: a file, or the name of an installed one.'
+)
+WORKDIR = flags.DEFINE_string(
+    'workdir', '', 'Folder for all that a run makes; local or gs://.'
+)
+DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', False,
+    'Join the other hosts of a multi-host run first (TPU pod slices).',
+)
+# Libraries of which a user wants to hear errors only.
+QUIET = ('orbax', 'tensorflow', 'tensorflow_datasets', 'jax')
+
+
+def run(main: Callable[[], None], usage: str) -> None:
+  """Runs a program: parses flags, reports a user's errors, sets the exit code.
+
+  Exits with 0 for success and --help, with 2 for anything the user can mend.
+
+  Args:
+    main: The program, called when the flags are parsed.
+    usage: What --help prints before the flags.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    if any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:]):
+      print(usage.strip())
+      print(_flag_help())
+      print('\nInstalled recipes: ' + ', '.join(_recipes()))
+      sys.exit(0)
+    try:
+      rest = flags.FLAGS([_resolve_recipe(argument) for argument in argv])
+      if len(rest) > 1:
+        raise InputError(
+            f'Unexpected argument {rest[1]!r}: all options are flags, '
+            '--name=value.'
+        )
+      if not WORKDIR.value:
+        raise InputError(
+            'Say where results go with --workdir=DIR; --help lists all flags.'
+        )
+    except flags.Error as error:
+      _fail(str(error))
+    except (
+        AttributeError, KeyError, TypeError, ValueError, ImportError, OSError
+    ) as error:
+      _fail(_first_argument(error))
+    return rest
+
+  def guarded(_) -> None:
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_of_use)
+    try:
+      main()
+    except InputError as error:
+      _fail(str(error))
+
+  app.run(guarded, flags_parser=parse)
+
+
+def _fail(message: str) -> None:
+  logging.flush()
+  print('\n' + textwrap.fill(f'Error: {message}', 79, break_long_words=False,
+                             break_on_hyphens=False), file=sys.stderr)
+  sys.exit(2)
+
+
+def _first_argument(error: Exception) -> str:
+  # A KeyError's str() has quotes around the message.
+  if len(error.args) == 1:
+    return str(error.args[0])
+  return str(error)
+
+
+def _is_of_use(record) -> bool:
+  parts = pathlib.Path(record.pathname).parts
+  return record.levelname in ('ERROR', 'CRITICAL') or not any(
+      name in parts for name in QUIET
+  )
+
+
+def _recipes() -> list[str]:
+  from impactx_jax import configs
+
+  return sorted(
+      path.stem
+      for folder in configs.__path__
+      for path in pathlib.Path(folder).glob('*.py')
+      if path.stem not in ('__init__', 'common')
+  )
+
+
+def _resolve_recipe(argument: str) -> str:
+  """Turns --config=NAME into the path of the installed recipe."""
+  flag, _, value = argument.partition('=')
+  if flag not in ('--config', '-config') or not value:
+    return argument
+  path, colon, parameter = value.partition(':')
+  if os.path.exists(path):
+    return argument
+  from impactx_jax import configs
+
+  name = path.removesuffix('.py').removeprefix('configs/')
+  if name not in _recipes():
+    error = unknown_choice('recipe', path, _recipes(), '--config')
+    raise InputError(f'{error} A path to a file of your own works as well.')
+  folder = next(iter(configs.__path__))
+  return f'{flag}={folder}/{name}.py{colon}{parameter}'
+
+
+def _flag_help() -> str:
+  modules = flags.FLAGS.flags_by_module_dict()
+  own = [
+      flag
+      for name, members in modules.items()
+      if name.startswith(('impactx_jax', 'attribution', '__main__'))
+      or name == sys.argv[0]
+      for flag in members
+  ]
+  lines = ['\nFlags:']
+  for flag in sorted(own, key=lambda flag: flag.name):
+    lines.append(f'  --{flag.name}: {flag.help} (default: {flag.default!r})')
+  lines.append(
+      '  --config.SECTION.FIELD: any field of the config; '
+      'configs/common.py explains each.'
+  )
+  return '\n'.join(lines)

@@ -1,0 +1,1 @@
+"""Data: TFDS in, batches out."""

@@ -1,0 +1,72 @@
+"""Columns in, batches out; the order is a function of (seed, epoch)."""
+
+from collections.abc import Iterator
+
+from impactx_jax import parallel
+from impactx_jax import rng
+from impactx_jax.data.sources import Columns
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+  """uint8 pixels -> float32 in [0, 1], the convention everywhere."""
+  return images.astype(np.float32) / 255
+
+
+def training_epoch(
+    columns: Columns, *, batch_size: int, seed: int, epoch: int
+) -> Iterator[Batch]:
+  """Yields one shuffled epoch; what does not fill a batch is left out.
+
+  Args:
+    columns: Of the training split; `image` uint8 [N, H, W, C], `label` [N]
+      and, for methods that train on maps, `map` float32 [N, H, W, C'].
+    batch_size: Of all devices of all processes together.
+    seed: Of the run.
+    epoch: From 0.
+
+  Yields:
+    `image` float32 [B, H, W, C] in [0, 1], `label` int32 [B], `map` if there
+    is one, and `position` int32 [B], each example's place in the global
+    batch: this process's slice of them.
+  """
+  count = len(columns['label'])
+  order = rng.numpy_stream(seed, 'order', epoch).permutation(count)
+  positions = parallel.process_rows(np.arange(batch_size, dtype=np.int32))
+  for start in range(0, count - batch_size + 1, batch_size):
+    rows = order[start + positions]
+    yield {**_take(columns, rows), 'position': positions}
+
+
+def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
+  """Yields every example once, in order.
+
+  The last batch is filled up with copies of the first example, which `weight`
+  marks with 0, so that a compiled step sees one shape only.
+
+  Args:
+    columns: Of the split to evaluate.
+    batch_size: Of this process's devices together.
+
+  Yields:
+    As `training_epoch`, without `position` and with `weight` float32 [B].
+  """
+  count = len(columns['label'])
+  for start in range(0, count, batch_size):
+    rows = np.arange(start, start + batch_size)
+    weight = (rows < count).astype(np.float32)
+    yield {
+        **_take(columns, np.where(rows < count, rows, 0)), 'weight': weight
+    }
+
+
+def _take(columns: Columns, rows: np.ndarray) -> Batch:
+  batch = {
+      'image': to_float(columns['image'][rows]),
+      'label': columns['label'][rows],
+  }
+  if 'map' in columns:
+    batch['map'] = columns['map'][rows]
+  return batch

@@ -1,0 +1,44 @@
+"""The command `impactx`: trains, explains and evaluates."""
+
+from absl import flags
+from impactx_jax import cli
+
+USAGE = """
+impactx --config=NAME|FILE --workdir=DIR [--stage=STAGE] [--config.FIELD=VALUE …]
+
+Two-stage IMPACTX: trains a classifier, explains its training images, trains a
+second branch that predicts the explanations while it helps to classify, and
+evaluates both. Stages that are complete are skipped; a run that was killed
+continues where it was.
+
+  impactx --config=quickstart --workdir=/tmp/quickstart
+  impactx --workdir=/tmp/quickstart --stage=evaluate
+"""
+STAGE = flags.DEFINE_string(
+    'stage', 'all',
+    'classifier, maps, impactx (trains config.method.name), evaluate, or all.',
+)
+
+
+def main() -> None:
+  # pylint: disable=g-import-not-at-top
+  from impactx_jax import parallel
+
+  if cli.DISTRIBUTED.value:
+    parallel.initialize_distributed()
+  from impactx_jax import pipeline
+
+  pipeline.run(cli.CONFIG.value, cli.WORKDIR.value, cli_stage())
+
+
+def cli_stage() -> str:
+  return STAGE.value
+
+
+def run() -> None:
+  """Entry point of the console script."""
+  cli.run(main, USAGE)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,1 @@
+"""Measures of attribution maps: pure functions of arrays."""

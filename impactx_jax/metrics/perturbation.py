@@ -1,0 +1,140 @@
+"""Perturbation curves: does hiding what a map calls relevant matter?
+
+MoRF, most relevant first (IMPACTX, section 4.4; Samek et al., 2017): the
+regions of an image are ordered by the relevance that a map gives them and
+replaced, one after another, by uniform noise; a good map makes the score of
+the explained class fall fast.
+"""
+
+from collections.abc import Callable
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ORDERS = ('morf', 'lerf', 'random')
+# Images perturbed together; times draws, a forward pass.
+CHUNK = 32
+
+
+def region_index(height: int, width: int, region: int) -> np.ndarray:
+  """Numbers the square regions of an image, int32 [H, W], row by row."""
+  columns = -(-width // region)
+  y, x = np.mgrid[:height, :width] // region
+  return (y * columns + x).astype(np.int32)
+
+
+def region_ranks(
+    relevance: jax.Array, key: jax.Array, *, region: int, order: str
+) -> jax.Array:
+  """Returns when each pixel is perturbed.
+
+  Args:
+    relevance: One map, [H, W, C].
+    key: Of the random order, and of ties: SHAP gives all of a large region
+      one value, and by position its upper left corner would always go first.
+    region: Side of the square regions in pixels.
+    order: One of ORDERS.
+
+  Returns:
+    int32 [H, W] in 0..R-1: the place of the pixel's region in the order.
+  """
+  index = region_index(*relevance.shape[:2], region)
+  regions = int(index.max()) + 1
+  tie = jax.random.uniform(key, (regions,))
+  if order == 'random':
+    sequence = jnp.argsort(tie)
+  else:
+    total = jax.ops.segment_sum(
+        relevance.sum(-1).ravel(), index.ravel(), regions
+    )
+    sign = -1.0 if order == 'morf' else 1.0
+    sequence = jnp.lexsort((tie, sign * total))
+  return jnp.argsort(sequence).astype(jnp.int32)[index]
+
+
+def perturbation_curves(
+    score_fn: Callable[[jax.Array], jax.Array],
+    images: np.ndarray,
+    maps: np.ndarray,
+    classes: np.ndarray,
+    key: jax.Array,
+    *,
+    region: int,
+    draws: int = 10,
+    order: str = 'morf',
+) -> np.ndarray:
+  """Returns the score of a class as region after region becomes noise.
+
+  The noise is uniform over the data range [0, 1) and drawn once for each
+  image and draw, from `key` and the image's place: maps that are compared
+  with the same key meet the same noise.
+
+  Args:
+    score_fn: Jittable, images [B, H, W, C] -> scores [B, K].
+    images: float32 [N, H, W, C] in [0, 1].
+    maps: [N, H, W, C'].
+    classes: int [N], the class whose score is recorded: as SHAP explains it,
+      the class that the model predicts on the clean image.
+    key: Of noise and ties.
+    region: Side of the square regions in pixels.
+    draws: Draws of the noise, over which the curve is the mean.
+    order: 'morf', 'lerf' (least relevant first) or 'random'.
+
+  Returns:
+    float32 [N, R + 1] for R regions: step 0 is the clean image, the last step
+    is all noise.
+  """
+  chex.assert_equal_shape_prefix([images, maps], 3)
+  curve_fn = jax.jit(
+      functools.partial(
+          _curves, score_fn, region=region, draws=draws, order=order
+      )
+  )
+  curves = []
+  for start in range(0, len(images), CHUNK):
+    rows = np.arange(start, start + CHUNK)
+    rows = np.minimum(rows, len(images) - 1)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+    curves.append(
+        np.asarray(curve_fn(images[rows], maps[rows], classes[rows], keys))
+    )
+  return np.concatenate(curves)[: len(images)]
+
+
+def _curves(score_fn, images, maps, classes, keys, *, region, draws, order):
+  count = len(images)
+  split = jax.vmap(lambda k: jax.random.split(k, 2))(keys)
+  ranks = jax.vmap(
+      functools.partial(region_ranks, region=region, order=order)
+  )(maps, split[:, 0])
+  noise = jax.vmap(
+      lambda k: jax.random.uniform(k, (draws, *images.shape[1:]))
+  )(split[:, 1])
+  regions = int(region_index(*images.shape[1:3], region).max()) + 1
+
+  def step(k):
+    hidden = (ranks < k)[:, None, :, :, None]
+    perturbed = jnp.where(hidden, noise, images[:, None])
+    scores = score_fn(perturbed.reshape(-1, *images.shape[1:]))
+    scores = scores.reshape(count, draws, -1)
+    chosen = jnp.take_along_axis(scores, classes[:, None, None], axis=2)
+    return chosen.mean(axis=(1, 2))
+
+  return jax.lax.map(step, jnp.arange(regions + 1)).T
+
+
+def area(curves: np.ndarray) -> np.ndarray:
+  """Area under each curve by trapezoids, the steps spanning 0..1; [N]."""
+  middle = (curves[:, 1:] + curves[:, :-1]) / 2
+  return middle.mean(axis=1)
+
+
+def aopc(curves: np.ndarray) -> np.ndarray:
+  """Area over the perturbation curve: mean over steps of f(x0) - f(xk); [N].
+
+  Step 0, where the difference is 0, counts as a step (Samek et al., 2017).
+  """
+  return (curves[:, :1] - curves).mean(axis=1)

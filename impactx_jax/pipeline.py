@@ -1,0 +1,437 @@
+"""The stages in order; each can be run alone, and what is complete is kept."""
+
+from collections.abc import Callable
+import functools
+import time
+from typing import Any
+
+from absl import logging
+from attribution import explainers
+from attribution import maskers
+from attribution import model_fn
+from attribution import records
+from attribution import service
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from etils import epath
+from impactx_jax import checkpoints
+from impactx_jax import evaluate
+from impactx_jax import methods
+from impactx_jax import models
+from impactx_jax import parallel
+from impactx_jax import provenance
+from impactx_jax import rng
+from impactx_jax import train
+from impactx_jax import workdirs
+from impactx_jax.data import maps as map_data
+from impactx_jax.data import sources
+from impactx_jax.methods.base import Task
+from impactx_jax.models.impactx import decoder_blocks
+from impactx_jax.report import tables
+import jax
+import numpy as np
+
+STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
+OUTPUTS = ('probability', 'logit')
+
+
+def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
+  """Runs one stage, or all of them in order.
+
+  Args:
+    config: A config like `configs/common.py`'s; None for that of the workdir.
+    workdir: Where everything goes.
+    stage: One of STAGES; 'impactx' trains `config.method.name`.
+
+  Raises:
+    InputError: for anything that the user gave and can mend.
+  """
+  if stage not in STAGES:
+    raise unknown_choice('stage', stage, STAGES, '--stage')
+  workdir = workdirs.open_workdir(workdir)
+  if config is None:
+    config = workdirs.read_config(workdir)
+  check(config)
+  pipeline = Pipeline(config, workdir)
+  pipeline.check_workdir()
+  if parallel.is_main_process():
+    workdirs.write_config(workdir, config)
+  stages = {
+      'classifier': pipeline.train_classifier,
+      'maps': pipeline.make_maps,
+      'impactx': pipeline.train_method,
+      'evaluate': functools.partial(pipeline.evaluate, again=stage != 'all'),
+  }
+  for name, run_stage in stages.items():
+    if stage in ('all', name):
+      run_stage()
+
+
+def check(config) -> None:
+  """Raises InputError for a config that cannot be run, before any work."""
+  models.check(config.model)
+  methods.check(config.method)
+  for section in ('classifier', 'method'):
+    train.check(config[section].training, f'config.{section}.training')
+  attribution = config.attribution
+  flag = '--config.attribution'
+  if attribution.explainer not in explainers.EXPLAINERS:
+    raise unknown_choice(
+        'explainer', attribution.explainer, explainers.EXPLAINERS,
+        f'{flag}.explainer',
+    )
+  if attribution.explained_output not in OUTPUTS:
+    raise unknown_choice(
+        'output to explain', attribution.explained_output, OUTPUTS,
+        f'{flag}.explained_output',
+    )
+  maskers.check(attribution.masker, attribution.blur_kernel)
+  evaluation = config.evaluation
+  for path, value, least in (
+      ('attribution.max_evals', attribution.max_evals, 3),
+      ('attribution.batch_size', attribution.batch_size, 2),
+      ('attribution.num_examples', attribution.num_examples, 0),
+      ('attribution.shard_size', attribution.shard_size, 1),
+      ('method.map_channels', config.method.map_channels, 0),
+      ('evaluation.batch_size', evaluation.batch_size, 1),
+      ('evaluation.num_images', evaluation.num_images, 1),
+      ('evaluation.num_panels', evaluation.num_panels, 1),
+      ('evaluation.region', evaluation.region, 0),
+      ('evaluation.draws', evaluation.draws, 1),
+  ):
+    if value < least:
+      raise InputError(
+          f'config.{path} is {value}; it must be {least} or more. Change it '
+          f'with --config.{path}=N.'
+      )
+  if config.method.map_channels > 1:
+    raise InputError(
+        f'config.method.map_channels is {config.method.map_channels}; it must '
+        'be 0 (as the explainer gives them) or 1 (their sum). Change it with '
+        '--config.method.map_channels=N.'
+    )
+  for field in ('validation_fraction', 'test_fraction'):
+    if not 0 < config.data[field] < 1:
+      raise InputError(
+          f'config.data.{field} is {config.data[field]}; it must lie between 0 '
+          f'and 1. Change it with --config.data.{field}=F.'
+      )
+
+
+class Pipeline:
+  """One config and one workdir, and the stages as methods."""
+
+  def __init__(self, config, workdir: epath.Path):
+    self.config = config
+    self.workdir = workdir
+
+  @functools.cached_property
+  def dataset(self) -> sources.Dataset:
+    """The data set, loaded when the first stage needs it."""
+    logging.info('Loading %s.', self.config.data.name)
+    dataset = sources.load(self.config.data, self.config.seed)
+    models.check(self.config.model, dataset.image_shape)
+    return dataset
+
+  @property
+  def method_names(self) -> list[str]:
+    """What stage two trains: with too few maps, the fair control as well."""
+    name = self.config.method.name
+    directory = self.workdir / 'maps'
+    control = 'impactx_lambda0'
+    if name == 'impactx' and (directory / records.MANIFEST).exists():
+      manifest = records.read_manifest(directory)
+      if _unmapped(manifest):
+        return [name, control]
+    return [name]
+
+  def check_workdir(self) -> None:
+    """Refuses a workdir in which a stage was begun with another config."""
+    for stage in ('classifier', 'maps', *self.method_names):
+      workdirs.check_stage(self.workdir, stage, self.config)
+
+  def train_classifier(self) -> None:
+    """Stage one: trains A on the training split."""
+    directory = self.workdir / 'classifier'
+    if _complete(directory, workdirs.SUMMARY):
+      return
+    dataset = self.dataset
+    decoder_blocks(*dataset.image_shape[:2], self.config.method.decoder_start)
+    columns = {'train': dataset.train, 'validation': dataset.validation}
+    method = methods.create(
+        'baseline',
+        self.config,
+        Task(len(dataset.class_names), dataset.image_shape),
+    )
+    self._fit(
+        directory, method, columns, self.config.classifier.training,
+        data=dataset.fingerprint(),
+    )
+
+  def make_maps(self) -> None:
+    """Attribution: explains A on the training images, of their true class."""
+    directory = self.workdir / 'maps'
+    if _maps_complete(directory):
+      logging.info('%s is complete.', directory)
+      return
+    attribution = self.config.attribution
+    home = self._classifier_home()
+    summary = self._classifier_summary(home)
+    if summary['data']['class_names'] != list(self.dataset.class_names):
+      raise InputError(
+          f'The classifier in {home} knows the classes '
+          f'{", ".join(summary["data"]["class_names"])}, but '
+          f'{self.dataset.name} has {", ".join(self.dataset.class_names)}. '
+          'Change it with --config.attribution.classifier=DIR.'
+      )
+    method, variables = restore(home, 'classifier')
+    score_fn = functools.partial(
+        evaluate.scores, method, variables, attribution.explained_output
+    )
+    masking = evaluate.masking(attribution, self.dataset.train['image'])
+    if parallel.is_main_process():
+      workdirs.write_config(directory, self.config)
+    service.write_maps(
+        directory,
+        map_data.select(
+            self.dataset, attribution.num_examples, self.config.seed
+        ),
+        service.Teacher(
+            explain=evaluate.explainer(score_fn, attribution, masking),
+            score=model_fn.numpy_callable(score_fn, 256),
+            background=functools.partial(maskers.background, **masking),
+            max_evals=attribution.max_evals,
+        ),
+        settings={
+            'classifier': summary['digest'],
+            'classifier_step': summary['best_step'],
+            'explainer': _explainer_settings(attribution),
+            'data': self.dataset.fingerprint(),
+            'seed': self.config.seed,
+            'validation_fraction': self.config.data.validation_fraction,
+        },
+        facts={'provenance': provenance.collect()},
+        shard_size=attribution.shard_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        barrier=functools.partial(parallel.barrier, 'maps'),
+    )
+
+  def train_method(self) -> None:
+    """Stage two: trains `config.method.name` on the shards."""
+    for name in self.method_names:
+      self._train_one_method(name)
+
+  def _train_one_method(self, name: str) -> None:
+    directory = self.workdir / name
+    if _complete(directory, workdirs.SUMMARY):
+      return
+    # The classifier of this workdir is M, whoever's maps it learns from.
+    own = self._classifier_summary(self.workdir)
+    _, classifier = restore(self.workdir, 'classifier')
+    data = own['data']
+    shape = tuple(data['image_shape'])
+    options = self.config.method
+    task = Task(
+        num_classes=len(data['class_names']),
+        image_shape=shape,
+        map_channels=options.map_channels or shape[-1],
+        classifier=classifier,
+    )
+    method = methods.create(name, self.config, task)
+    if method.uses_maps:
+      decoder_blocks(*shape[:2], options.decoder_start)
+      explained = self._classifier_summary(self._classifier_home())
+      columns, manifest = records.read(
+          self.workdir / 'maps',
+          expected={
+              'classifier': explained['digest'],
+              'explainer': _explainer_settings(self.config.attribution),
+              'data': data,
+          },
+      )
+      if unmapped := _unmapped(manifest):
+        logging.warning(
+            '%d of %d training and validation images have no map and take no '
+            'part in stage two; impactx_lambda0 is trained on the same images '
+            'for a fair comparison.',
+            unmapped, unmapped + len(columns['id']),
+        )
+      columns = map_data.targets(
+          columns, scaling=options.map_scaling, channels=options.map_channels
+      )
+    else:
+      columns = {
+          'train': self.dataset.train, 'validation': self.dataset.validation
+      }
+    self._fit(directory, method, columns, options.training, data=data)
+
+  def evaluate(self, again: bool = False) -> None:
+    """Measures the classifier and the method, and draws the panels."""
+    directory = self.workdir / 'report'
+    names = ['classifier', *self.method_names]
+    summaries = {
+        name: workdirs.read_summary(self.workdir / name) for name in names
+    }
+    for name, summary in summaries.items():
+      if summary is None:
+        raise InputError(
+            f'{self.workdir / name} holds no finished training, so there is '
+            'nothing to evaluate. Run --stage=all with the same --config '
+            'first, or name the method that was trained with '
+            '--config.method.name=NAME.'
+        )
+    inputs = {
+        'digests': {n: summaries[n]['digest'] for n in names},
+        'evaluation': self.config.evaluation.to_dict(),
+        'attribution': _explainer_settings(self.config.attribution),
+    }
+    metrics = evaluate.read_metrics(directory)
+    if again or metrics is None or metrics['inputs'] != inputs:
+      networks = {name: restore(self.workdir, name) for name in names}
+      metrics = evaluate.evaluate(
+          self.config, self.dataset, networks, directory
+      )
+      metrics['inputs'] = inputs
+      metrics['provenance'] = provenance.collect()
+      if parallel.is_main_process():
+        workdirs.write_config(directory, self.config)
+        records.write_json(directory / evaluate.METRICS, metrics)
+    else:
+      logging.info('%s is complete.', directory)
+    print('\n' + evaluate.summary_table(metrics) + f'\n\nReport: {directory}')
+
+  def _fit(
+      self,
+      directory: epath.Path,
+      method: methods.Method,
+      columns: dict[str, sources.Columns],
+      training,
+      *,
+      data: dict[str, Any],
+  ) -> None:
+    """Trains, and writes the summary that marks the run as complete."""
+    if parallel.is_main_process():
+      workdirs.write_config(directory, self.config)
+    start = time.monotonic()
+    result = train.fit(
+        method,
+        columns,
+        training=training,
+        seed=self.config.seed,
+        directory=directory,
+    )
+    variables = checkpoints.restore_variables(
+        directory, result.best_step, _shapes(method)
+    )
+    summary = {
+        'best_step': result.best_step,
+        'best_validation_accuracy': result.best_accuracy,
+        'data': data,
+        'digest': checkpoints.digest(variables),
+        'examples': {name: len(c['label']) for name, c in columns.items()},
+        'history': list(result.history),
+        'provenance': provenance.collect(),
+        'seconds': time.monotonic() - start,
+    }
+    if parallel.is_main_process():
+      records.write_json(directory / workdirs.SUMMARY, summary)
+    parallel.barrier(directory.name)
+    best = next(
+        i for i, epoch in enumerate(result.history, start=1)
+        if epoch['step'] == result.best_step
+    )
+    print('\n' + tables.table(
+        [directory.name, 'epochs', 'best epoch', 'validation %', 'seconds'],
+        [[
+            '', len(result.history), best,
+            f'{100 * result.best_accuracy:.2f}', f'{summary["seconds"]:.0f}',
+        ]],
+    ) + '\n')
+
+  def _classifier_home(self) -> epath.Path:
+    """The workdir of the classifier that is explained."""
+    other = self.config.attribution.classifier
+    return workdirs.open_workdir(other) if other else self.workdir
+
+  def _classifier_summary(self, home: epath.Path) -> dict[str, Any]:
+    summary = workdirs.read_summary(home / 'classifier')
+    if summary is None:
+      raise InputError(
+          f'There is no trained classifier in {home}. Train it with '
+          '--stage=classifier, or run --stage=all.'
+      )
+    return summary
+
+
+def restore(
+    workdir: epath.Path, name: str
+) -> tuple[methods.Method, dict[str, Any]]:
+  """Restores a trained network: 'classifier', or a method's name.
+
+  Args:
+    workdir: Of the run.
+    name: The stage's folder.
+
+  Returns:
+    The method, and the variables of its best checkpoint.
+
+  Raises:
+    InputError: if it was not trained there.
+  """
+  directory = workdir / name
+  config = workdirs.read_config(directory)
+  summary = workdirs.read_summary(directory)
+  if summary is None:
+    raise InputError(f'{directory} holds no finished training.')
+  shape = tuple(summary['data']['image_shape'])
+  classes = len(summary['data']['class_names'])
+  if name == 'classifier':
+    method = methods.create('baseline', config, Task(classes, shape))
+  else:
+    _, classifier = restore(workdir, 'classifier')
+    channels = config.method.map_channels or shape[-1]
+    method = methods.create(
+        name, config, Task(classes, shape, channels, classifier)
+    )
+  variables = checkpoints.restore_variables(
+      directory, summary['best_step'], _shapes(method)
+  )
+  return method, variables
+
+
+def _shapes(method: methods.Method) -> dict[str, Any]:
+  params, collections = jax.eval_shape(method.init, rng.stream(0, 'init'))
+  return {'params': params, 'collections': collections}
+
+
+def _explainer_settings(attribution) -> dict[str, Any]:
+  """The fields that decide a map, for manifests."""
+  names = (
+      'explainer', 'masker', 'blur_kernel', 'mask_value', 'max_evals',
+      'batch_size', 'explained_output',
+  )
+  return {name: attribution[name] for name in names}
+
+
+def _unmapped(manifest: dict[str, Any]) -> int:
+  """Counts the training and validation images that have no map."""
+  images = manifest['data']['examples']
+  return images['train'] + images['validation'] - sum(
+      manifest['examples'].values()
+  )
+
+
+def _complete(directory: epath.Path, last_file: str) -> bool:
+  complete = (directory / last_file).exists()
+  if complete:
+    logging.info('%s is complete.', directory)
+  return complete
+
+
+def _maps_complete(directory: epath.Path) -> bool:
+  """Whether manifest and all shards are there; contents are checked later."""
+  if not (directory / records.MANIFEST).exists():
+    return False
+  shards = records.read_manifest(directory)['shards']
+  return all((directory / shard['name']).exists() for shard in shards)

@@ -1,0 +1,89 @@
+"""Panels like the paper's figures 3 to 5: image, maps and MoRF curves."""
+
+from collections.abc import Sequence
+
+from attribution import records
+from etils import epath
+import matplotlib
+from matplotlib import figure
+import numpy as np
+
+# Both are safe for colour-blind readers.
+DIVERGING = 'RdBu_r'
+COLOURS = {'shap': '#0072B2', 'method': '#D55E00'}
+
+
+def draw(
+    path: epath.Path,
+    *,
+    class_names: Sequence[str],
+    method: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    probability: np.ndarray,
+    shap_maps: np.ndarray,
+    maps: np.ndarray,
+    shap_curves: np.ndarray,
+    curves: np.ndarray,
+) -> None:
+  """Draws one row an image: image, SHAP map, the method's map, MoRF curves.
+
+  Each map is summed over its channels and scaled by its own largest
+  magnitude, with zero at the middle of the colours.
+
+  Args:
+    path: Of the PNG.
+    class_names: [K].
+    method: Name of the method whose map is compared with SHAP's.
+    images: float32 [N, H, W, C] in [0, 1].
+    labels: int [N], the true classes.
+    predicted: int [N], the explained classes.
+    probability: float [N], of the predicted class.
+    shap_maps: float [N, H, W, C].
+    maps: float [N, H, W, C'].
+    shap_curves: float [N, R + 1].
+    curves: float [N, R + 1].
+  """
+  count = len(images)
+  picture = figure.Figure(
+      figsize=(9.6, 2.1 * count + 0.6), layout='constrained', dpi=100
+  )
+  axes = picture.subplots(
+      count, 4, squeeze=False, width_ratios=(1, 1, 1, 1.5)
+  )
+  for i in range(count):
+    axis = axes[i, 0]
+    axis.imshow(images[i].squeeze(), cmap='gray', vmin=0, vmax=1)
+    right = predicted[i] == labels[i]
+    title = f'{class_names[predicted[i]]} {100 * probability[i]:.0f} %'
+    if not right:
+      title += f'\n(true: {class_names[labels[i]]})'
+    axis.set_title(title, fontsize=9, color='black' if right else '#A00000')
+    for axis, values, name in (
+        (axes[i, 1], shap_maps[i], 'SHAP'), (axes[i, 2], maps[i], method)
+    ):
+      relevance = values.sum(-1)
+      limit = np.abs(relevance).max() or 1.0
+      axis.imshow(relevance, cmap=DIVERGING, vmin=-limit, vmax=limit)
+      if i == 0:
+        axis.set_title(f'{name} map', fontsize=9)
+    for axis in axes[i, :3]:
+      axis.set(xticks=[], yticks=[])
+    axis = axes[i, 3]
+    steps = np.linspace(0, 100, curves.shape[1])
+    axis.plot(steps, shap_curves[i], color=COLOURS['shap'], label='SHAP')
+    axis.plot(
+        steps, curves[i], color=COLOURS['method'], linestyle='--', label=method
+    )
+    axis.set(ylim=(0, 1.02), xlim=(0, 100))
+    axis.tick_params(labelsize=7)
+    axis.spines[['top', 'right']].set_visible(False)
+    if i == 0:
+      axis.set_title('MoRF: probability as regions become noise', fontsize=9)
+      axis.legend(fontsize=8, frameon=False)
+  axes[-1, 3].set_xlabel('% of the image replaced', fontsize=8)
+  with matplotlib.rc_context({'savefig.facecolor': 'white'}):
+    records.write_atomically(
+        path, lambda name: picture.savefig(name, format='png')
+    )

@@ -1,0 +1,381 @@
+"""The one training loop, for stage one and for every method of stage two."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import math
+import time
+from typing import Any
+
+from absl import logging
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from clu import metric_writers
+from clu import parameter_overview
+from etils import epath
+import flax
+from impactx_jax import checkpoints
+from impactx_jax import losses
+from impactx_jax import parallel
+from impactx_jax import rng
+from impactx_jax.data import augment
+from impactx_jax.data import batches
+from impactx_jax.methods import Method
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+SCHEDULES = ('constant', 'cosine')
+# Steps whose losses are fetched together; a NaN is noticed at the latest then.
+CHECK_EVERY = 200
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that changes in training, and all that a checkpoint must hold."""
+
+  step: jax.Array
+  params: Any
+  collections: Any
+  opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+  """What a finished training run reports, and a resumed one continues from.
+
+  Attributes:
+    best_step: Updates made when validation accuracy was highest (the first
+      time, if it was reached again).
+    best_accuracy: That accuracy, 0..1.
+    history: One dict of metrics for each epoch.
+  """
+
+  best_step: int = 0
+  best_accuracy: float = -1.0
+  history: tuple[dict[str, float], ...] = ()
+
+  def epochs_since_best(self) -> int:
+    late = [epoch for epoch in self.history if epoch['step'] > self.best_step]
+    return len(late)
+
+
+def create_optimizer(
+    training, total_steps: int
+) -> optax.GradientTransformation:
+  """Adam with the schedule that `training` (a config section) describes."""
+  if training.schedule == 'cosine':
+    rate = optax.cosine_decay_schedule(training.learning_rate, total_steps)
+  else:
+    rate = training.learning_rate
+  return optax.adam(rate)
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    training,
+    seed: int,
+) -> tuple[TrainState, dict[str, tuple[jax.Array, jax.Array]]]:
+  """One update, on one device's part of the batch, over `parallel.AXIS`.
+
+  Args:
+    state: The same on every device.
+    batch: This device's part.
+    method: What is trained.
+    optimizer: From `create_optimizer`.
+    training: The config section.
+    seed: Of the run.
+
+  Returns:
+    The next state, and each metric's (sum, count) over the whole batch.
+  """
+  batch = augment.augment(
+      batch,
+      jax.random.fold_in(rng.stream(seed, 'augment'), state.step),
+      flip=training.flip,
+      crop_padding=training.crop_padding,
+  )
+  key = jax.random.fold_in(rng.stream(seed, 'loss'), state.step)
+  (_, aux), gradients = jax.value_and_grad(method.loss, has_aux=True)(
+      state.params, state.collections, batch, key
+  )
+  gradients = jax.lax.pmean(gradients, parallel.AXIS)
+  metrics = jax.lax.psum(aux.metrics, parallel.AXIS)
+  updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+  )
+  return (
+      TrainState(
+          step=state.step + 1,
+          params=optax.apply_updates(state.params, updates),
+          collections=aux.collections,
+          opt_state=opt_state,
+      ),
+      metrics,
+  )
+
+
+def evaluation_metrics(
+    method: Method, variables: Any, batch: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns the metrics of each example, [B], 0 where its weight is 0."""
+  prediction = method.predict(variables, batch['image'])
+  values = {
+      'accuracy': prediction.logits.argmax(-1) == batch['label'],
+      'cross_entropy': losses.cross_entropy(
+          prediction.logits, batch['label']
+      ),
+  }
+  if 'map' in batch and prediction.attribution is not None:
+    values['map_mse'] = losses.map_mse(prediction.attribution, batch['map'])
+  return {name: value * batch['weight'] for name, value in values.items()}
+
+
+class Evaluator:
+  """Means over a split, each example counted once; compiled once."""
+
+  def __init__(self, method: Method, batch_size: int):
+    """Prepares the evaluation of a method in batches of `batch_size`."""
+    self._batch_size = _round_up(batch_size, jax.local_device_count())
+    self._call = parallel.data_parallel_map(
+        lambda variables, batch: evaluation_metrics(method, variables, batch)
+    )
+
+  def __call__(
+      self, variables: Any, columns: batches.Columns
+  ) -> dict[str, float]:
+    """Returns the mean of each metric over the columns."""
+    sums: dict[str, float] = {}
+    for batch in parallel.prefetch(
+        batches.evaluation_pass(columns, batch_size=self._batch_size)
+    ):
+      for name, values in self._call(variables, batch).items():
+        sums[name] = sums.get(name, 0.0) + float(values.sum(dtype=np.float64))
+    return {name: total / len(columns['label']) for name, total in sums.items()}
+
+
+def variables_of(state: TrainState) -> dict[str, Any]:
+  return {'params': state.params, 'collections': state.collections}
+
+
+def fit(
+    method: Method,
+    columns: dict[str, batches.Columns],
+    *,
+    training,
+    seed: int,
+    directory: epath.Path,
+) -> Fit:
+  """Trains until the epochs are over or validation accuracy stops rising.
+
+  The best and the latest epoch are kept as checkpoints, and a run that was
+  killed continues with the epoch after the latest; what it ends with is what
+  an uninterrupted run ends with, bit for bit on the same devices.
+
+  Args:
+    method: What to train.
+    columns: {'train', 'validation'}.
+    training: A config section such as `config.classifier.training`.
+    seed: Of the run.
+    directory: For checkpoints and TensorBoard files.
+
+  Returns:
+    The Fit. Its best checkpoint is in `directory`.
+
+  Raises:
+    InputError: if the loss is not finite; the last good checkpoint stays.
+  """
+  count = len(columns['train']['label'])
+  steps_per_epoch = count // training.batch_size
+  if not steps_per_epoch:
+    raise InputError(
+        f'A batch of {training.batch_size} examples is more than the {count} '
+        f'there are to train {directory.name} on. Lower the batch size '
+        '(--config.classifier.training.batch_size or '
+        '--config.method.training.batch_size), or use more examples.'
+    )
+  optimizer = create_optimizer(training, steps_per_epoch * training.epochs)
+  params, collections = jax.jit(method.init)(rng.stream(seed, 'init'))
+  state = TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      collections=collections,
+      opt_state=optimizer.init(params),
+  )
+  parameter_overview.log_parameter_overview(params, include_stats=False)
+  step_fn = parallel.data_parallel(
+      lambda state, batch: train_step(
+          state,
+          batch,
+          method=method,
+          optimizer=optimizer,
+          training=training,
+          seed=seed,
+      )
+  )
+  evaluator = Evaluator(method, training.batch_size * 4)
+  writer = metric_writers.create_default_writer(
+      str(directory / 'tensorboard'),
+      just_logging=not parallel.is_main_process(),
+  )
+  result = Fit()
+  with checkpoints.Checkpoints(directory) as saved, contextlib.closing(
+      writer
+  ), tqdm(
+      total=training.epochs * steps_per_epoch * training.batch_size,
+      unit='example',
+      unit_scale=True,
+      desc=directory.name,
+  ) as progress:
+    if (restored := saved.restore_latest(state)) is not None:
+      state, meta = restored
+      result = Fit(
+          meta['best_step'], meta['best_accuracy'], tuple(meta['history'])
+      )
+      logging.info('Continuing after epoch %d.', len(result.history))
+      progress.update(
+          len(result.history) * steps_per_epoch * training.batch_size
+      )
+    while not _finished(result, training):
+      epoch = len(result.history)
+      start = time.monotonic()
+      state, metrics = _train_epoch(
+          step_fn,
+          state,
+          batches.training_epoch(
+              columns['train'],
+              batch_size=training.batch_size,
+              seed=seed,
+              epoch=epoch,
+          ),
+          first_step=epoch * steps_per_epoch,
+          progress=progress,
+          directory=directory,
+      )
+      seconds = time.monotonic() - start
+      step = (epoch + 1) * steps_per_epoch
+      validation = evaluator(variables_of(state), columns['validation'])
+      _check_finite(
+          validation['cross_entropy'], step, 'validation loss', directory
+      )
+      metrics = {f'train/{name}': value for name, value in metrics.items()} | {
+          f'validation/{name}': value for name, value in validation.items()
+      }
+      result = _with_epoch(result, step, metrics)
+      saved.save(
+          step,
+          state,
+          dataclasses.asdict(result),
+          # Of equal epochs the earliest is the best.
+          score=validation['accuracy'] - 1e-9 * epoch,
+      )
+      writer.write_scalars(
+          step,
+          metrics
+          | {
+              'epoch': epoch + 1,
+              'examples_per_second': steps_per_epoch
+              * training.batch_size
+              / seconds,
+          },
+      )
+      writer.flush()
+  return result
+
+
+def _train_epoch(
+    step_fn,
+    state: TrainState,
+    epoch: Iterator[batches.Batch],
+    *,
+    first_step: int,
+    progress: tqdm,
+    directory: epath.Path,
+) -> tuple[TrainState, dict[str, float]]:
+  """Runs one epoch; returns the state and the mean of each metric."""
+  waiting, sums, done = [], {}, first_step
+  size = 0
+
+  def fetch():
+    nonlocal done
+    for metrics in jax.device_get(waiting):
+      for name, (total, count) in metrics.items():
+        old = sums.get(name, (0.0, 0.0))
+        sums[name] = (old[0] + float(total), old[1] + float(count))
+      done += 1
+      _check_finite(float(metrics['loss'][0]), done, 'loss', directory)
+    progress.update(len(waiting) * size)
+    waiting.clear()
+
+  for batch in parallel.prefetch(epoch):
+    size = len(batch['label']) * jax.process_count()
+    state, metrics = step_fn(state, parallel.shard(batch))
+    waiting.append(metrics)
+    if len(waiting) == CHECK_EVERY:
+      fetch()
+  fetch()
+  return state, {name: total / count for name, (total, count) in sums.items()}
+
+
+def _check_finite(
+    value: float, step: int, what: str, directory: epath.Path
+) -> None:
+  if not math.isfinite(value):
+    raise InputError(
+        f'The {what} is {value} at step {step}, so training stopped; the last '
+        f'good checkpoint is in {directory}. A lower learning rate '
+        '(--config.classifier.training.learning_rate or '
+        '--config.method.training.learning_rate) is the usual cure, with a '
+        'fresh --workdir.'
+    )
+
+
+def _with_epoch(result: Fit, step: int, metrics: dict[str, float]) -> Fit:
+  history = (*result.history, {'step': step, **metrics})
+  accuracy = metrics['validation/accuracy']
+  if accuracy > result.best_accuracy:
+    return Fit(step, accuracy, history)
+  return dataclasses.replace(result, history=history)
+
+
+def _finished(result: Fit, training) -> bool:
+  if len(result.history) >= training.epochs:
+    return True
+  return bool(
+      training.patience and result.epochs_since_best() >= training.patience
+  )
+
+
+def _round_up(value: int, multiple: int) -> int:
+  return -(-value // multiple) * multiple
+
+
+def check(training, section: str) -> None:
+  """Raises InputError for a training section that cannot be run.
+
+  Args:
+    training: The config section.
+    section: Its name, such as 'config.classifier.training'.
+  """
+  parallel.check_batch_size(training.batch_size, f'--{section}.batch_size')
+  if training.schedule not in SCHEDULES:
+    raise unknown_choice(
+        'schedule', training.schedule, SCHEDULES, f'--{section}.schedule'
+    )
+  for field, least in (('epochs', 1), ('patience', 0), ('crop_padding', 0)):
+    if training[field] < least:
+      raise InputError(
+          f'{section}.{field} is {training[field]}; it must be {least} or '
+          f'more. Change it with --{section}.{field}=N.'
+      )
+  if not training.learning_rate > 0:
+    raise InputError(
+        f'{section}.learning_rate is {training.learning_rate}; it must be '
+        f'above 0. Change it with --{section}.learning_rate=R.'
+    )

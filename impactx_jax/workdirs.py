@@ -1,0 +1,121 @@
+"""What lies where in a workdir, and whose it is.
+
+  DIR/config.json        the config of the latest run
+  DIR/classifier/        stage one: checkpoints, summary.json
+  DIR/maps/              shards and manifest.json
+  DIR/<method>/          stage two: checkpoints, summary.json
+  DIR/report/            metrics.json, panels.png
+
+Each stage's folder has the config it was begun with, and its last file
+(summary.json, manifest.json, metrics.json) is written when it is complete.
+"""
+
+import json
+from typing import Any
+
+from attribution import records
+from attribution.errors import InputError
+from etils import epath
+from impactx_jax import checkpoints
+import ml_collections
+
+CONFIG = 'config.json'
+SUMMARY = 'summary.json'
+# The sections of the config that decide what each stage makes.
+_DATA = ('seed', 'data', 'model', 'classifier')
+SECTIONS = {'classifier': _DATA, 'maps': (*_DATA, 'attribution')}
+METHOD_SECTIONS = (*_DATA, 'attribution', 'method')
+# Where the data lie says nothing of what they are.
+IGNORED = {'data': ('data_dir', 'download')}
+
+
+def sections(stage: str) -> tuple[str, ...]:
+  """Returns the config's sections that decide what a stage makes."""
+  return SECTIONS.get(stage, METHOD_SECTIONS)
+
+
+def write_config(directory: epath.Path, config) -> None:
+  """Writes the config as JSON, atomically, and creates the directory."""
+  directory.mkdir(parents=True, exist_ok=True)
+  records.write_json(directory / CONFIG, config.to_dict())
+
+
+def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
+  """Restores the config of a workdir or of one of its stages.
+
+  Raises:
+    InputError: if there is none.
+  """
+  path = directory / CONFIG
+  if not path.exists():
+    raise InputError(
+        f'There is no {CONFIG} in {directory}, so nothing was run there. Give '
+        'the --workdir of a run, or begin one with --config=NAME.'
+    )
+  content = json.loads(path.read_text())
+  return ml_collections.ConfigDict(_with_tuples(content)).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+  """JSON has lists where a config has tuples."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(part) for name, part in value.items()}
+  return tuple(value) if isinstance(value, list) else value
+
+
+def check_stage(workdir: epath.Path, stage: str, config) -> None:
+  """Raises InputError if a stage was begun with a config that differs.
+
+  Args:
+    workdir: The workdir.
+    stage: 'classifier', 'maps', or the name of a method.
+    config: What the stage is wanted with now.
+  """
+  directory = workdir / stage
+  if not (directory / CONFIG).exists():
+    return
+  found = read_config(directory)
+  differing = [
+      f'{path} (there: {there!r}; now: {now!r})'
+      for section in sections(stage)
+      for path, there, now in _differences(
+          section, found.get(section), config.get(section)
+      )
+  ]
+  if differing:
+    raise InputError(
+        f'{directory} was made with another config: {"; ".join(differing)}. '
+        f'Use another --workdir, or delete {directory} to make it anew.'
+    )
+
+
+def _differences(section: str, found: Any, wanted: Any):
+  if not isinstance(wanted, ml_collections.ConfigDict):
+    return [] if found == wanted else [(section, found, wanted)]
+  found = found if isinstance(found, ml_collections.ConfigDict) else {}
+  differing = []
+  for name in sorted({*found, *wanted} - {*IGNORED.get(section, ())}):
+    differing += _differences(
+        f'{section}.{name}', found.get(name), wanted.get(name)
+    )
+  return differing
+
+
+def read_summary(directory: epath.Path) -> dict[str, Any] | None:
+  """Returns the summary of a finished training run, or None."""
+  path = directory / SUMMARY
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def open_workdir(path: epath.PathLike) -> epath.Path:
+  """Returns the absolute workdir.
+
+  Raises:
+    InputError: if the path is a file.
+  """
+  workdir = checkpoints.absolute(path)
+  if workdir.exists() and not workdir.is_dir():
+    raise InputError(
+        f'{workdir} is a file. Give a folder with --workdir=DIR.'
+    )
+  return workdir
