@@ -73,6 +73,18 @@ def data_parallel_map(fn: Callable[..., Any]) -> Callable[..., Any]:
   return call
 
 
+def replicate(tree: Any) -> Any:
+  """Puts a tree on every device, as `data_parallel` returns its state.
+
+  A state that lies elsewhere works too, but costs a second compilation when
+  the first step returns it replicated.
+  """
+  copy = jax.pmap(  # At least one argument must be split.
+      lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0), out_axes=None
+  )
+  return copy(tree, np.zeros(jax.local_device_count()))
+
+
 def shard(batch: Any) -> Any:
   """Splits [B, …] into [devices of this process, B / devices, …]."""
   devices = jax.local_device_count()

@@ -242,6 +242,7 @@ def fit(
       progress.update(
           len(result.history) * steps_per_epoch * training.batch_size
       )
+    state = parallel.replicate(state)
     while not _finished(result, training):
       epoch = len(result.history)
       start = time.monotonic()

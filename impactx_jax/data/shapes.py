@@ -108,7 +108,7 @@ class Difficulty:
 DIFFICULTIES: dict[str, Difficulty] = {
   'easy': Difficulty(0.9, 0.03, (9.0, 13.0), 10.0, 0),
   'medium': Difficulty(0.65, 0.07, (8.0, 12.0), 45.0, 3),
-  'hard': Difficulty(0.4, 0.10, (7.0, 11.0), 180.0, 6),
+  'hard': Difficulty(0.5, 0.09, (7.5, 11.5), 180.0, 5),
 }
 
 

@@ -67,7 +67,7 @@ def draw(
       limit = np.abs(relevance).max() or 1.0
       axis.imshow(relevance, cmap=DIVERGING, vmin=-limit, vmax=limit)
       if i == 0:
-        axis.set_title(f'{name} map', fontsize=9)
+        axis.set_title(f'{name} map\nred for, blue against', fontsize=9)
     for axis in axes[i, :3]:
       axis.set(xticks=[], yticks=[])
     axis = axes[i, 3]

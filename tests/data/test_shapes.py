@@ -141,6 +141,21 @@ def test_object_is_where_the_mask_says(name, monkeypatch):
     assert not difference[~reach].any()
 
 
+def test_edges_are_smooth_and_the_mask_is_half_of_them():
+  # Flat colours: how far a pixel is on the way from one to the other is the
+  # share of it that the object covers.
+  flat = shapes.Difficulty(0.8, 0.0, (9.0, 13.0), 180.0, 0)
+  for seed, label in itertools.product(range(5), range(_CLASSES)):
+    image, mask = shapes.render(np.random.default_rng(seed), label, flat)
+    difference = np.linalg.norm(image - image[0, 0].astype(float), axis=-1)
+    share = difference / difference.max()
+    clear = abs(share - 0.5) > 0.03
+    np.testing.assert_array_equal(
+      (mask[..., 0] == 255)[clear], (share > 0.5)[clear]
+    )
+    assert ((share > 0.1) & (share < 0.9)).sum() > 20
+
+
 def test_difficulty_grows():
   levels = [shapes.DIFFICULTIES[k] for k in ('easy', 'medium', 'hard')]
   for easier, harder in itertools.pairwise(levels):

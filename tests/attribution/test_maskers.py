@@ -1,0 +1,156 @@
+"""Tests for the maskers: what an image looks like with everything hidden."""
+
+from attribution import maskers
+from attribution.errors import InputError
+import cv2
+import numpy as np
+import pytest
+
+
+def _images(*shape: int) -> np.ndarray:
+  return np.random.default_rng(0).random(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    'shape', [(3, 8, 8, 3), (2, 8, 8, 1), (2, 6, 10, 3), (2, 10, 6, 1)]
+)
+def test_blur_is_cv2_blur_of_each_image(shape):
+  images = _images(*shape)
+  hidden = maskers.background(images, 'blur', blur_kernel=3)
+  assert hidden.shape == shape
+  assert hidden.dtype == np.float32
+  for image, blurred in zip(images, hidden, strict=True):
+    np.testing.assert_array_equal(
+        blurred, cv2.blur(image, (3, 3)).reshape(image.shape)
+    )
+    # And what that is: the mean of the square around a pixel.
+    np.testing.assert_allclose(
+        blurred[2, 4], image[1:4, 3:6].mean(axis=(0, 1)), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize('given', [None, 0])
+@pytest.mark.parametrize(
+    ('shape', 'side'),
+    [
+        ((8, 8, 3), 4),
+        ((6, 10, 3), 3),
+        ((10, 6, 1), 3),
+        ((32, 32, 3), 16),
+        ((96, 96, 3), 48),
+        ((1, 5, 3), 1),
+    ],
+)
+def test_blur_is_half_the_shorter_side_by_default(shape, side, given):
+  images = _images(2, *shape)
+  np.testing.assert_array_equal(
+      maskers.background(images, 'blur', blur_kernel=given),
+      maskers.background(images, 'blur', blur_kernel=side),
+  )
+
+
+def test_blur_kernel_changes_the_background():
+  images = _images(1, 8, 8, 3)
+  three = maskers.background(images, 'blur', blur_kernel=3)
+  four = maskers.background(images, 'blur', blur_kernel=4)
+  assert np.abs(three - four).max() > 0.01
+
+
+@pytest.mark.parametrize('masker', ['mean', 'constant'])
+@pytest.mark.parametrize(
+    'value', [0.25, np.float32(0.25), np.asarray([0.25])]
+)
+def test_one_value_colours_every_channel(masker, value):
+  hidden = maskers.background(
+      _images(2, 4, 6, 3), masker, mask_value=value
+  )
+  assert hidden.dtype == np.float32
+  np.testing.assert_array_equal(
+      hidden, np.full((2, 4, 6, 3), 0.25, np.float32)
+  )
+
+
+@pytest.mark.parametrize('masker', ['mean', 'constant'])
+@pytest.mark.parametrize('kind', [list, tuple, np.asarray])
+def test_one_value_a_channel(masker, kind):
+  # As many channels as columns, so that a mixed-up axis shows.
+  hidden = maskers.background(
+      _images(2, 3, 3, 3), masker, mask_value=kind([0.0, 0.5, 1.0])
+  )
+  assert hidden.shape == (2, 3, 3, 3)
+  for channel, value in enumerate([0.0, 0.5, 1.0]):
+    assert (hidden[..., channel] == value).all()
+
+
+def test_constant_is_black_by_default():
+  assert not maskers.background(_images(1, 4, 4, 1), 'constant').any()
+
+
+@pytest.mark.parametrize('masker', maskers.INPAINT_MASKERS)
+@pytest.mark.parametrize('shape', [(3, 4, 6, 3), (3, 6, 4, 1)])
+def test_inpainting_leaves_the_mean_colour_of_the_image(masker, shape):
+  images = _images(*shape)
+  hidden = maskers.background(images, masker)
+  assert hidden.shape == shape
+  assert hidden.dtype == np.float32
+  for image, background in zip(images, hidden, strict=True):
+    for channel in range(shape[-1]):
+      np.testing.assert_allclose(
+          background[..., channel], image[..., channel].mean(), rtol=1e-5
+      )
+
+
+@pytest.mark.parametrize('masker', maskers.MASKERS)
+def test_the_images_are_not_changed(masker):
+  images = _images(2, 4, 4, 3)
+  copy = images.copy()
+  hidden = maskers.background(images, masker, mask_value=0.5)
+  hidden += 1  # Nor afterwards, through a shared buffer.
+  np.testing.assert_array_equal(images, copy)
+
+
+@pytest.mark.parametrize('masker', maskers.MASKERS)
+def test_every_masker_passes_the_check(masker):
+  maskers.check(masker)
+  maskers.check(masker, 0)
+  maskers.check(masker, 1)
+
+
+@pytest.mark.parametrize(
+    ('given', 'nearest'),
+    [
+        ('blurr', 'blur'),
+        ('means', 'mean'),
+        ('inpaint_tela', 'inpaint_telea'),
+        ('inpaint', 'inpaint_ns'),
+    ],
+)
+def test_an_unknown_masker_suggests_the_nearest(given, nearest):
+  with pytest.raises(InputError) as error:
+    maskers.check(given)
+  message = str(error.value)
+  assert repr(given) in message
+  assert f'Did you mean {nearest!r}?' in message
+  assert '--config.attribution.masker=' in message
+  for masker in maskers.MASKERS:
+    assert masker in message
+
+
+def test_a_masker_like_no_other_gets_no_suggestion():
+  with pytest.raises(InputError, match='Unknown masker') as error:
+    maskers.check('xyz')
+  assert 'Did you mean' not in str(error.value)
+
+
+def test_a_negative_blur_kernel_is_refused():
+  with pytest.raises(InputError, match='-3 pixels') as error:
+    maskers.check('blur', -3)
+  assert '--config.attribution.blur_kernel=' in str(error.value)
+
+
+def test_background_checks_what_it_is_given():
+  images = _images(1, 4, 4, 3)
+  with pytest.raises(InputError, match='Did you mean'):
+    maskers.background(images, 'blurr')
+  with pytest.raises(InputError, match='-1 pixels'):
+    maskers.background(images, 'blur', blur_kernel=-1)

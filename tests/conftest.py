@@ -1,0 +1,50 @@
+"""Shared fixtures: a tiny data directory, config and finished workdir."""
+
+import os
+
+# Before JAX starts: fake devices need threads of their own (see README).
+os.environ.setdefault('NPROC', '8')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+# pylint: disable=g-import-not-at-top
+from impactx_jax import pipeline
+from impactx_jax.configs import common
+import pytest
+
+
+@pytest.fixture(scope='session')
+def data_dir(tmp_path_factory):
+  """Where the tests' own TFDS data sets are prepared, once."""
+  return str(tmp_path_factory.mktemp('tfds'))
+
+
+def make_tiny_config(data_dir):
+  """The whole method in seconds: few maps, evaluations and epochs."""
+  config = common.get_config()
+  config.data.data_dir = data_dir
+  config.classifier.training.epochs = 3
+  config.method.training.epochs = 2
+  config.method.training.batch_size = 16
+  config.method.decoder_filters = 8
+  config.method.lep_units = 32
+  config.attribution.num_examples = 48
+  config.attribution.max_evals = 40
+  config.attribution.batch_size = 10
+  config.attribution.shard_size = 16
+  config.evaluation.num_images = 8
+  config.evaluation.num_panels = 2
+  config.evaluation.draws = 2
+  return config
+
+
+@pytest.fixture
+def tiny_config(data_dir):
+  return make_tiny_config(data_dir)
+
+
+@pytest.fixture(scope='session')
+def finished_workdir(data_dir, tmp_path_factory):
+  """A workdir in which every stage is complete; tests must not change it."""
+  workdir = tmp_path_factory.mktemp('finished')
+  pipeline.run(make_tiny_config(data_dir), workdir)
+  return workdir

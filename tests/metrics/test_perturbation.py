@@ -1,0 +1,101 @@
+"""Perturbation curves against values computed by hand."""
+
+from impactx_jax.metrics import perturbation
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+def corner_score(images):
+  """Class 0: the mean of the upper left 2x2 pixels; class 1: the rest."""
+  corner = images[:, :2, :2].mean(axis=(1, 2, 3))
+  return jnp.stack([corner, 1 - corner], axis=1)
+
+
+def curves(maps, images=None, classes=None, **options):
+  images = np.full((len(maps), 4, 4, 1), 2.0, np.float32)
+  return perturbation.perturbation_curves(
+      corner_score,
+      images,
+      maps,
+      np.zeros(len(maps), int),
+      jax.random.key(0),
+      **{'region': 2, 'draws': 400, **options},
+  )
+
+
+def make_map(values):
+  """One value a 2x2 region, row by row, over a 4x4 image."""
+  regions = np.array(values, np.float32).reshape(2, 2)
+  return np.kron(regions, np.ones((2, 2)))[None, ..., None]
+
+
+def test_morf_by_hand():
+  # The scored corner goes third. The clean score is 2, outside the data
+  # range so that noise, of mean 0.5, shows.
+  curve = curves(make_map([2, 9, 5, 1]))
+  np.testing.assert_allclose(curve, [[2, 2, 2, 0.5, 0.5]], atol=0.05)
+
+
+def test_lerf_is_the_opposite_order():
+  curve = curves(make_map([2, 9, 5, 1]), order='lerf')
+  np.testing.assert_allclose(curve, [[2, 2, 0.5, 0.5, 0.5]], atol=0.05)
+
+
+def test_relevance_is_summed_over_a_region_and_its_channels():
+  maps = np.zeros((1, 4, 4, 2), np.float32)
+  maps[0, 0, 0, 0] = 3  # Upper left: one strong pixel,
+  maps[0, :2, 2:, :] = 1  # but upper right sums to 8.
+  curve = curves(maps)
+  np.testing.assert_allclose(curve[0, :3], [2, 2, 0.5], atol=0.05)
+
+
+def test_the_class_given_is_the_one_recorded():
+  images = np.full((1, 4, 4, 1), 2.0, np.float32)
+  maps = make_map([9, 3, 2, 1])
+  curve = perturbation.perturbation_curves(
+      corner_score, images, maps, np.array([1]), jax.random.key(0), region=2,
+      draws=400,
+  )
+  np.testing.assert_allclose(curve[0, :2], [-1, 0.5], atol=0.05)
+
+
+def test_maps_compared_with_one_key_meet_the_same_noise():
+  first = curves(make_map([4, 3, 2, 1]), draws=2)
+  second = curves(make_map([4, 1, 2, 3]), draws=2)
+  np.testing.assert_array_equal(first[:, [0, 1, -1]], second[:, [0, 1, -1]])
+
+
+def test_an_image_does_not_depend_on_how_many_come_with_it():
+  maps = np.concatenate([make_map([1, 2, 3, 4])] * 40)
+  many = curves(maps, draws=2)
+  np.testing.assert_allclose(many[:3], curves(maps[:3], draws=2), atol=1e-6)
+  assert len(np.unique(many[:, -1])) == 40  # Each has noise of its own.
+
+
+def test_ties_are_broken_at_random():
+  maps = np.zeros((200, 4, 4, 1), np.float32)
+  hit_first = curves(maps, draws=1)[:, 1] != 2
+  assert 0.15 < hit_first.mean() < 0.35
+
+
+def test_random_order_ignores_the_map():
+  curve = curves(make_map([9, 1, 1, 1]).repeat(200, 0), order='random', draws=1)
+  hit_first = curve[:, 1] != 2
+  assert 0.15 < hit_first.mean() < 0.35
+
+
+def test_regions_of_an_image_they_do_not_divide():
+  index = perturbation.region_index(5, 4, 2)
+  assert index.max() == 5
+  assert np.bincount(index.ravel()).tolist() == [4, 4, 4, 4, 2, 2]
+
+
+def test_area_and_aopc_by_hand():
+  curve = np.array([[1.0, 0.5, 0.0]])
+  # Trapezoids (0.75 + 0.25) / 2; drops (0 + 0.5 + 1) / 3.
+  assert perturbation.area(curve) == pytest.approx(0.5)
+  assert perturbation.aopc(curve) == pytest.approx(0.5)
+  assert perturbation.area(np.array([[1.0, 1.0, 0.0]])) == pytest.approx(0.75)
+  assert perturbation.aopc(np.array([[1.0, 1.0, 0.0]])) == pytest.approx(1 / 3)

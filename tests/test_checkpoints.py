@@ -1,0 +1,73 @@
+"""Checkpoints: what goes in comes out, for any reader."""
+
+from attribution.errors import InputError
+from etils import epath
+from impactx_jax import checkpoints
+from impactx_jax.train import TrainState
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+
+def make_state(value=1.0):
+  params = {'a': {'kernel': jnp.full((2, 3), value)}, 'b': jnp.arange(3.0)}
+  return TrainState(
+      step=jnp.asarray(7, jnp.int32),
+      params=params,
+      collections={'classifier': {'params': jnp.ones(2), 'collections': {}}},
+      opt_state=optax.adam(0.1).init(params),
+  )
+
+
+def test_round_trip_of_the_state_and_its_meta(tmp_path):
+  state = make_state(3.0)
+  meta = {'history': [{'loss': 0.1}], 'best': 7}
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.restore_latest(state) is None
+    saved.save(7, state, meta, score=0.5)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    restored, found = saved.restore_latest(make_state())
+  assert found == meta
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+def test_evaluation_restores_variables_alone(tmp_path):
+  state = make_state(3.0)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(7, state, {}, score=0.5)
+  variables = {'params': state.params, 'collections': state.collections}
+  shapes = jax.eval_shape(lambda: variables)
+  restored = checkpoints.restore_variables(tmp_path, 7, shapes)
+  jax.tree.map(np.testing.assert_array_equal, restored, variables)
+
+
+def test_another_network_is_refused(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(7, make_state(), {}, score=0.5)
+  with pytest.raises(InputError, match='no checkpoint of step 8'):
+    checkpoints.restore_variables(tmp_path, 8, {})
+  wrong = {'params': {'c': jnp.ones(4)}, 'collections': {}}
+  with pytest.raises(InputError, match='does not hold the network'):
+    checkpoints.restore_variables(tmp_path, 7, wrong)
+
+
+def test_digest_sees_values_names_and_dtypes():
+  tree = {'a': np.ones(2, np.float32), 'b': np.zeros(3, np.float32)}
+  same = {'b': np.zeros(3, np.float32), 'a': jnp.ones(2)}
+  assert checkpoints.digest(tree) == checkpoints.digest(same)
+  others = [
+      {**tree, 'a': np.array([1, 1.0000001], np.float32)},
+      {'a': tree['a'], 'c': tree['b']},
+      {**tree, 'a': np.ones(2, np.float16)},
+      {**tree, 'a': np.ones((1, 2), np.float32)},
+  ]
+  digests = {checkpoints.digest(tree), *map(checkpoints.digest, others)}
+  assert len(digests) == 5
+
+
+def test_local_paths_become_absolute_and_buckets_stay(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert checkpoints.absolute('runs/a') == epath.Path(tmp_path / 'runs' / 'a')
+  assert str(checkpoints.absolute('gs://bucket/a')) == 'gs://bucket/a'

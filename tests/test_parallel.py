@@ -1,0 +1,122 @@
+"""One device or four: the same training. Prefetching: the same batches."""
+
+import os
+import subprocess
+import sys
+
+from attribution.errors import InputError
+from impactx_jax import parallel
+import jax
+import numpy as np
+import pytest
+
+# Trains a classifier and IMPACTX for a few steps on made-up data, and saves
+# what came of it.
+SCRIPT = """
+import sys
+import numpy as np
+from etils import epath
+import jax
+from impactx_jax import methods, train
+from impactx_jax.configs import common
+from impactx_jax.methods.base import Task
+
+folder = epath.Path(sys.argv[1])
+config = common.get_config()
+config.method.decoder_filters, config.method.lep_units = 8, 16
+training = config.classifier.training
+training.update(epochs=2, batch_size=8, flip=True, crop_padding=2)
+generator = np.random.default_rng(0)
+columns = {
+    'image': generator.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8),
+    'label': generator.integers(0, 4, 40).astype(np.int32),
+    'map': generator.normal(size=(40, 32, 32, 3)).astype(np.float32),
+}
+parts = {
+    'train': {k: v[:27] for k, v in columns.items()},
+    'validation': {k: v[27:] for k, v in columns.items()},
+}
+results, classifier = {'devices': jax.device_count()}, None
+for name in ('baseline', 'impactx'):
+  task = Task(4, (32, 32, 3), 3, classifier)
+  method = methods.create(name, config, task)
+  fit = train.fit(
+      method, parts, training=training, seed=0, directory=folder / name
+  )
+  params, collections = method.init(jax.random.key(0))
+  from impactx_jax import checkpoints
+  classifier = checkpoints.restore_variables(
+      folder / name, fit.best_step,
+      {'params': params, 'collections': collections},
+  )
+  for path, leaf in jax.tree_util.tree_leaves_with_path(classifier):
+    results[name + jax.tree_util.keystr(path)] = leaf
+  for key, value in fit.history[-1].items():
+    results[name + key] = value
+np.savez(folder / 'results.npz', **results)
+"""
+
+
+def run_on(devices, folder):
+  environment = {
+      **os.environ,
+      'NPROC': '8',  # Else the fake devices' collectives may wait for ever.
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+  }
+  subprocess.run(
+      [sys.executable, '-c', SCRIPT, str(folder)], env=environment, check=True
+  )
+  return dict(np.load(folder / 'results.npz'))
+
+
+def test_four_devices_train_as_one(tmp_path):
+  one, four = (run_on(n, tmp_path / str(n)) for n in (1, 4))
+  assert (one.pop('devices'), four.pop('devices')) == (1, 4)
+  assert len(one) > 30 and one.keys() == four.keys()
+  for name, value in one.items():
+    np.testing.assert_allclose(
+        four[name], value, rtol=1e-3, atol=2e-5, err_msg=name
+    )
+
+
+@pytest.mark.parametrize('batch_size, fits', [(8, True), (6, False), (0, False)])
+def test_a_batch_must_divide_among_the_devices(monkeypatch, batch_size, fits):
+  monkeypatch.setattr(jax, 'device_count', lambda: 4)
+  if fits:
+    parallel.check_batch_size(batch_size, '--flag')
+  else:
+    with pytest.raises(InputError, match='4 devices.*--flag=N'):
+      parallel.check_batch_size(batch_size, '--flag')
+
+
+def test_prefetch_yields_all_in_order():
+  assert list(parallel.prefetch(iter(range(20)))) == list(range(20))
+
+
+def test_prefetch_passes_errors_on():
+  def failing():
+    yield 1
+    raise KeyError('broken')
+
+  batches = parallel.prefetch(failing())
+  assert next(batches) == 1
+  with pytest.raises(KeyError, match='broken'):
+    next(batches)
+
+
+def test_prefetch_stops_when_its_reader_does():
+  produced = []
+
+  def endless():
+    while True:
+      produced.append(len(produced))
+      yield produced[-1]
+
+  batches = parallel.prefetch(endless(), size=2)
+  next(batches)
+  batches.close()
+  count = len(produced)
+  assert count <= 5
+  assert next(parallel.prefetch(iter([1]))) == 1
+  assert len(produced) == count
