@@ -17,27 +17,24 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
-from attribution import maskers
-from attribution.errors import InputError
 from attribution.explainers import partition_tree
+from attribution.explainers.partition_grid import batched_explainer
+from attribution.explainers.partition_grid import check_at_least
+from attribution.explainers.partition_grid import exact_entries
+from attribution.explainers.partition_grid import exact_plan
+from attribution.explainers.partition_grid import Explain
+from attribution.explainers.partition_grid import masked_scorer
+from attribution.explainers.partition_grid import Run
+from attribution.explainers.partition_grid import ScoreFn
 from attribution.explainers.partition_tree import PartitionTree
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-ScoreFn = Callable[[jax.Array], jax.Array]
-# images [N, H, W, C], backgrounds alike, classes int32 [N, K'] -> maps.
-Run = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-
 # Priorities of what cannot be expanded. Those of the others are 0 or more.
 LEAF = -1.0
 GONE = -2.0  # Expanded already, or never queued.
-
-# Bounds of one call of the model: the bytes of its largest intermediate array,
-# and the number of images. A CPU is fastest while they stay in its cache.
-CALL_BYTES = {'cpu': 6 * 2**20, 'other': 2**30}
-CALL_IMAGES = {'cpu': 512, 'other': 16384}
 
 
 def partition(
@@ -51,7 +48,7 @@ def partition(
     images_per_step: int | None = None,
     seed: int = 0,
     compile_fn: Callable[[Run], Run] = jax.jit,
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> Explain:
   """Builds an explainer with the values of `shap.PartitionExplainer`.
 
   Args:
@@ -98,7 +95,7 @@ def partition(
       blur_kernel=blur_kernel,
       mask_value=mask_value,
       images_per_step=images_per_step,
-      default_images=lambda limit: limit // (2 * expansions),
+      evals_per_step=2 * expansions,
       compile_fn=compile_fn,
   )
 
@@ -166,7 +163,7 @@ def _best_first(
   budget = min(budget, int(np.sum(2.0 ** tree.depths[inner])))
   levels = _first_levels(tree, expansions, budget)
   plan = exact_plan(tree, inner & (tree.depths < levels))
-  first = len(plan.levels[-1].nodes)
+  first = 4**levels
   budget -= (4**levels - 1) // 3
   # A step in which less than P entries are expanded empties the queue, or is
   # the last one. Emptying it takes one level off what remains, so there are
@@ -185,10 +182,10 @@ def _best_first(
     priority = change * jnp.asarray(weights)[nodes]
     return jnp.where(jnp.asarray(inner)[nodes], priority, LEAF)
 
-  def start(entries, f00, f11):
+  def start(f00, f11):
     nodes, contexts = (
         jnp.broadcast_to(jnp.asarray(x, jnp.int32), f00.shape[:2])
-        for x in (entries.nodes, entries.contexts)
+        for x in (plan.nodes[-1], plan.contexts[-1])
     )
 
     def grow(x, value):
@@ -224,10 +221,11 @@ def _best_first(
     nodes, contexts, f00, f11 = (x[images, index] for x in queue[1:])
     # The children of a leaf, of which there are none, are never used.
     nodes, contexts = partition_tree.child_entries(tree, nodes, contexts)
+    evaluated = np.array(partition_tree.EVALUATED)
     keys = partition_tree.visibility_keys(
         tree,
-        nodes[..., 3:1:-1].reshape(len(index), -1),
-        contexts[..., 3:1:-1].reshape(len(index), -1),
+        nodes[..., evaluated].reshape(len(index), -1),
+        contexts[..., evaluated].reshape(len(index), -1),
     )
     expansion = _Expansion(valid, nodes, contexts, f00, f11, keys)
     return queue._replace(priority=priority), left - valid.sum(1), expansion
@@ -251,8 +249,7 @@ def _best_first(
 
   def run(images, backgrounds, classes):
     score = masked_scorer(score_fn, images, backgrounds, classes, limit)
-    (entries, f00, f11) = exact_entries(plan, score(plan.keys(tree)))[-1]
-    queue = start(entries, f00, f11)
+    queue = start(*exact_entries(tree, plan, score)[-1])
 
     # The masks of a step are made at the end of the one before it: as a part
     # of the loop's state they are computed once, where a compiler that merges
@@ -277,3 +274,19 @@ def _best_first(
     return partition_tree.spread(tree, by_node)
 
   return run
+
+
+def _first_levels(tree: PartitionTree, expansions: int, budget: int) -> int:
+  """Counts the levels that are expanded whole before there is a choice.
+
+  While the queue has no more entries than a step expands, all are taken, so
+  the masks are known beforehand and are evaluated together.
+  """
+  levels = 0
+  inner_nodes = np.bincount(tree.depths[tree.inner], minlength=64)
+  while (
+      inner_nodes[levels] == 2**levels  # No leaf among them.
+      and 4**levels <= min(expansions, budget - (4**levels - 1) // 3)
+  ):
+    levels += 1
+  return levels

@@ -8,6 +8,7 @@ are made of: scoring masked images, and explaining batches of a fixed size.
 """
 
 from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 from attribution import maskers
@@ -82,16 +83,14 @@ def partition_grid(
 
     def run(images, backgrounds, classes):
       score = masked_scorer(score_fn, images, backgrounds, classes, limit)
-      entries = exact_entries(plan, score(plan.keys(tree)))
       credit = jnp.zeros((len(images), len(tree.sizes), classes.shape[1]))
-      for level, f00, f11 in entries:
-        # Every node of a level is reached once in each of 2^depth contexts,
-        # all of the same weight.
-        order = np.argsort(level.nodes, kind='stable')
-        nodes = np.unique(level.nodes)
+      for level, (f00, f11) in enumerate(exact_entries(tree, plan, score)):
+        # Every node of a level is reached in 2^level contexts of one weight.
+        nodes = plan.nodes[level][~plan.expanded[level]]
+        order = np.argsort(nodes, kind='stable')
         change = (f11 - f00)[:, order]
-        change = change.reshape(len(change), len(nodes), -1, change.shape[-1])
-        credit = credit.at[:, nodes].set(change.mean(axis=2))
+        change = change.reshape(len(images), -1, 2**level, f00.shape[-1])
+        credit = credit.at[:, np.unique(nodes)].set(change.mean(axis=2))
       return partition_tree.spread(tree, credit)
 
     return run
@@ -108,102 +107,73 @@ def partition_grid(
   )
 
 
-class Level(NamedTuple):
-  """The entries that the exact pass reaches after a number of splits.
-
-  Attributes:
-    nodes: int [n].
-    contexts: int [n].
-    expanded: bool [n]; the others keep their credit.
-  """
-
-  nodes: np.ndarray
-  contexts: np.ndarray
-  expanded: np.ndarray
-
-
 class ExactPlan(NamedTuple):
   """What the exact pass evaluates; it is the same for all images.
 
   Attributes:
-    levels: From the root down.
-    nodes: int [n], with `contexts` the masks: nothing shown, everything
-      shown, then two for each expanded entry, level by level.
-    contexts: int [n].
+    nodes: For each level from the root down, int [entries].
+    contexts: For each level, int [entries].
+    expanded: For each level, bool [entries]; the others keep their credit.
+    masks: Nodes and contexts, both int [n]: nothing shown, everything shown,
+      then two for each expanded entry, level by level.
   """
 
-  levels: list[Level]
-  nodes: np.ndarray
-  contexts: np.ndarray
-
-  def keys(self, tree: PartitionTree) -> Keys:
-    """Returns the masks, float32 [1, n, H] and [1, n, W * C]."""
-    return partition_tree.visibility_keys(
-        tree,
-        jnp.asarray(self.nodes, jnp.int32)[None],
-        jnp.asarray(self.contexts, jnp.int32)[None],
-    )
+  nodes: list[np.ndarray]
+  contexts: list[np.ndarray]
+  expanded: list[np.ndarray]
+  masks: tuple[np.ndarray, np.ndarray]
 
 
 def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
-  """Plans the recursion that expands nodes in every context.
-
-  Args:
-    tree: Of the images.
-    expanded: bool [M], which nodes are expanded if they are reached.
-  """
+  """Plans to expand nodes in all their contexts, given bool [M] which."""
   nodes, contexts = np.zeros(1, int), np.zeros(1, int)
-  mask_nodes = [np.zeros(2, int)]
-  mask_contexts = [np.array([0, partition_tree.SHOW_ALL])]
-  levels = []
-  while True:
-    levels.append(Level(nodes, contexts, expanded[nodes]))
-    if not levels[-1].expanded.any():
-      break
+  masks = [np.array([[0, 0], [0, partition_tree.SHOW_ALL]])]
+  levels = [(nodes, contexts, expanded[nodes])]
+  while levels[-1][-1].any():
+    grow = expanded[nodes]
     nodes, contexts = partition_tree.child_entries(
-        tree, nodes[expanded[nodes]], contexts[expanded[nodes]]
+        tree, nodes[grow], contexts[grow]
     )
-    mask_nodes.append(nodes[:, partition_tree.EVALUATED].ravel())
-    mask_contexts.append(contexts[:, partition_tree.EVALUATED].ravel())
+    evaluated = np.stack([nodes, contexts])[:, :, partition_tree.EVALUATED]
+    masks.append(evaluated.reshape(2, -1))
     nodes, contexts = nodes.ravel(), contexts.ravel()
-  return ExactPlan(
-      levels, np.concatenate(mask_nodes), np.concatenate(mask_contexts)
-  )
+    levels.append((nodes, contexts, expanded[nodes]))
+  return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
 
 
 def exact_entries(
-    plan: ExactPlan, scores: jax.Array
-) -> list[tuple[Level, jax.Array, jax.Array]]:
+    tree: PartitionTree, plan: ExactPlan, score: Callable[[Keys], jax.Array]
+) -> list[tuple[jax.Array, jax.Array]]:
   """Follows the plan.
 
   Args:
-    plan: The masks that were evaluated.
-    scores: float32 [N, n, K'], theirs.
+    tree: Of the images.
+    plan: Made for it.
+    score: From `masked_scorer`.
 
   Returns:
-    For each level the entries that are not expanded, with their scores
-    without and with the node, float32 [N, entries, K'] both.
+    For each level the scores f00 and f11, without and with the node, of the
+    entries that are not expanded, float32 [N, entries, K'] both.
   """
-  f00, f11 = scores[:, :1], scores[:, 1:2]
-  start = 2
-  entries = []
-  for level in plan.levels:
-    kept = ~level.expanded
-    if kept.any():
-      level_kept = Level(*(x[kept] for x in level))
-      entries.append((level_kept, f00[:, kept], f11[:, kept]))
-    count = int(level.expanded.sum())
-    pairs = scores[:, start : start + 2 * count]
-    pairs = pairs.reshape(len(scores), count, 2, -1)
-    start += 2 * count
+  nodes, contexts = jnp.asarray(plan.masks, jnp.int32)
+  scores = score(
+      partition_tree.visibility_keys(tree, nodes[None], contexts[None])
+  )
+  f00, f11, start, kept = scores[:, :1], scores[:, 1:2], 2, []
+  for expanded in plan.expanded:
+    kept.append((f00[:, ~expanded], f11[:, ~expanded]))
+    stop = start + 2 * expanded.sum()
     f00, f11 = partition_tree.child_scores(
-        f00[:, level.expanded],
-        f11[:, level.expanded],
-        pairs[:, :, 0],
-        pairs[:, :, 1],
+        f00[:, expanded],
+        f11[:, expanded],
+        scores[:, start:stop:2],
+        scores[:, start + 1 : stop : 2],
     )
-    f00, f11 = (x.reshape(len(scores), 4 * count, -1) for x in (f00, f11))
-  return entries
+    start = stop
+    f00, f11 = (
+        x.reshape(len(scores), -1, scores.shape[-1]) for x in (f00, f11)
+    )
+  return kept
 
 
 def masked_scorer(
@@ -335,6 +305,54 @@ def batched_explainer(
     return maps.reshape(*images.shape, *classes)
 
   return explain
+
+
+def _check_inputs(score_fn, images, labels):
+  """Returns the largest number of images in one call of the model."""
+  if images.ndim != 4 or labels.ndim not in (1, 2):
+    raise InputError(
+        f'Images of shape {images.shape} and labels of shape {labels.shape}: '
+        'give images [N, H, W, C] and labels [N] or [N, K].'
+    )
+  if len(images) != len(labels) or labels.dtype.kind not in 'iu':
+    raise InputError(
+        f'{len(images)} images with {len(labels)} labels of type '
+        f'{labels.dtype}: give one integer, or one row of integers, an image.'
+    )
+  one, two = (
+      jax.make_jaxpr(score_fn)(
+          jax.ShapeDtypeStruct((n, *images.shape[1:]), jnp.float32)
+      )
+      for n in (1, 2)
+  )
+  scores = two.out_avals[0].shape if len(two.out_avals) == 1 else None
+  if scores is None or len(scores) != 2 or scores[0] != 2:
+    raise InputError(
+        'The scoring function must map images [B, H, W, C] to scores [B, K]; '
+        f'for B = 2 its result has shape {scores}.'
+    )
+  if labels.size and not 0 <= labels.min() <= labels.max() < scores[1]:
+    raise InputError(
+        f'Labels from {labels.min()} to {labels.max()}, but the model scores '
+        f'{scores[1]} classes: give labels from 0 to {scores[1] - 1}.'
+    )
+  # The difference is what an image adds; weights do not count.
+  sizes = zip(_array_sizes(one.jaxpr), _array_sizes(two.jaxpr), strict=False)
+  largest = max([4 * math.prod(images.shape[1:])] + [more - less for less, more in sizes])
+  device = 'cpu' if jax.default_backend() == 'cpu' else 'other'
+  return max(1, min(CALL_IMAGES[device], CALL_BYTES[device] // largest))
+
+
+def _array_sizes(jaxpr):
+  """Returns the bytes of every array that a program computes, in order."""
+  sizes = []
+  for equation in jaxpr.eqns:
+    sizes += [x.aval.size * x.aval.dtype.itemsize for x in equation.outvars]
+    for inner in jax.tree.leaves(list(equation.params.values())):
+      inner = getattr(inner, 'jaxpr', inner)
+      if hasattr(inner, 'eqns'):
+        sizes += _array_sizes(inner)
+  return sizes
 
 
 def check_at_least(name: str, value: int, least: int) -> None:

@@ -34,6 +34,8 @@ BIT_MASK = 31
 # in SHOW_ALL, the context that shows the whole image.
 INSIDE = 1 << RANK_SHIFT | 31
 SHOW_ALL = -1
+# Which of `child_entries` have the masks m10 and m01 as their hidden-node mask.
+EVALUATED = [3, 2]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -229,8 +231,8 @@ def child_entries(tree, nodes, contexts):
     first child, sibling shown:   f01 -> f11
     second child, sibling shown:  f10 -> f11
 
-  so the masks that must be evaluated, m10 and m01, are the hidden-node masks
-  of the fourth and of the third entry.
+  so the two masks that must be evaluated, m10 and m01, are those that hide the
+  node of the fourth and of the third entry.
 
   Args:
     tree: Of the images.

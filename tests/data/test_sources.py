@@ -346,7 +346,7 @@ def test_data_set_that_does_not_exist_is_refused(tmp_path, name, parts):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('name', ['cifar10', 'cars196', 'coil100'])
+@pytest.mark.parametrize('name', ['cifar10', 'cifar10_corrupted'])
 def test_data_set_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
   message = _refused(name, tmp_path / 'tfds')
   for part in (

@@ -1,0 +1,20 @@
+"""LeNet-5 on STL-10: 96x96 pixels, 5,000 training images. Not measured.
+
+  impactx --config=configs/stl10_lenet5.py --workdir=DIR \
+      --config.data.data_dir=DATA_DIR
+
+The blur is 48 pixels wide (half the side) and the decoder starts at 12x12
+with a third block, as in the paper's section 4.3.
+"""
+
+from impactx_jax.configs import cifar10_lenet5
+
+
+def get_config():
+  """Returns the recipe."""
+  config = cifar10_lenet5.get_config()
+  config.data.name = 'stl10'
+  config.method.decoder_start = 12
+  for training in (config.classifier.training, config.method.training):
+    training.crop_padding = 8
+  return config
