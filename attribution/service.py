@@ -17,10 +17,8 @@ import humanize
 import numpy as np
 from tqdm.auto import tqdm
 
-# Images that are explained between two steps of the progress bar.
-CHUNK = 32
 # Images explained to estimate the time, after as many to compile.
-PROBE = 4
+PROBE = 32
 SETTINGS = 'settings.json'
 # Beyond this share of f(x) - f(masked), and this much at all, a map that
 # should be complete is a bug of the explainer or of the masker.
@@ -36,14 +34,17 @@ class Teacher:
     explain: images float32 [N, H, W, C], labels int [N] or [N, K'] -> maps.
     score: NumPy callable, images [N, H, W, C] -> scores [N, K].
     background: images -> the same images with every pixel hidden.
-    max_evals: Model evaluations an image, for the estimate.
+    evaluations: Model evaluations an image, for the estimate.
+    chunk: Images in one call of `explain`, and between two steps of the
+      progress bar.
     complete: Whether a map must sum to f(x) - f(masked).
   """
 
   explain: Explain
   score: Callable[[np.ndarray], np.ndarray]
   background: Callable[[np.ndarray], np.ndarray]
-  max_evals: int
+  evaluations: int
+  chunk: int = 32
   complete: bool = True
 
 
@@ -169,7 +170,7 @@ def _estimate(
   size = todo * (image.size * (1 + 4) + 256)
   logging.info(
       'To explain: %d images x %d evaluations = %s evaluations; %s on disk.',
-      todo, teacher.max_evals, f'{todo * teacher.max_evals:,}',
+      todo, teacher.evaluations, f'{todo * teacher.evaluations:,}',
       humanize.naturalsize(size),
   )
   if '://' not in str(directory):
@@ -180,8 +181,9 @@ def _estimate(
           f'{humanize.naturalsize(free)} free. Explain fewer images with '
           '--config.attribution.num_examples=N, or use another --workdir.'
       )
-  images = _to_float(examples['image'][:PROBE])
-  labels = examples['label'][:PROBE]
+  count = min(teacher.chunk, PROBE)
+  images = _to_float(examples['image'][:count])
+  labels = examples['label'][:count]
   teacher.explain(images, labels)  # Compiles.
   start = time.monotonic()
   teacher.explain(images, labels)
@@ -200,8 +202,8 @@ def _explain_shard(
   """Explains the examples of one shard, and checks each map."""
   maps = []
   images = _to_float(part['image'])
-  for start in range(0, len(images), CHUNK):
-    chunk = slice(start, start + CHUNK)
+  for start in range(0, len(images), teacher.chunk):
+    chunk = slice(start, start + teacher.chunk)
     maps.append(teacher.explain(images[chunk], part['label'][chunk]))
     progress.update(len(maps[-1]))
   maps = np.concatenate(maps)

@@ -69,8 +69,10 @@ def get_config() -> ConfigDict:
   config.classifier.training = _training()
 
   config.attribution = ConfigDict()
-  # How maps are made, a name in attribution.explainers.EXPLAINERS.
-  config.attribution.explainer = 'shap_partition'
+  # How maps are made, a name in attribution.explainers.EXPLAINERS: 'partition'
+  # (shap's values, on the device), 'partition_grid' (exact on a grid) or
+  # 'shap_partition' (the shap library; needed for the inpainting maskers).
+  config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
   config.attribution.masker = 'blur'
@@ -81,8 +83,12 @@ def get_config() -> ConfigDict:
   # Model evaluations an image (paper: 2000).
   config.attribution.max_evals = 2000
   # Evaluations between two looks at the explainer's queue. It is part of the
-  # result; 2 to 50 agree with each other, and 50 is the fastest.
+  # result; 2 to 50 agree with each other, and 50 is the fastest for shap.
   config.attribution.batch_size = 50
+  # Images explained together on the device; 0: as many as fit well.
+  config.attribution.images_per_step = 0
+  # Cells along a side, for partition_grid; a power of two.
+  config.attribution.grid = 8
   # What is explained: the softmax 'probability' of the class or its 'logit'.
   config.attribution.explained_output = 'probability'
   # Images that get a map; 0: all of the training split.

@@ -150,7 +150,7 @@ def digest(variables: Any) -> str:
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-  """Makes a local path absolute, as Orbax needs; leaves gs:// and such alone."""
+  """Makes a local path absolute, as Orbax needs; leaves gs:// alone."""
   text = os.fspath(path)
   if '://' in text:
     return epath.Path(text)

@@ -33,13 +33,13 @@ DISTRIBUTED = flags.DEFINE_bool(
 QUIET = ('orbax', 'tensorflow', 'tensorflow_datasets', 'jax')
 
 
-def run(main: Callable[[], None], usage: str) -> None:
-  """Runs a program: parses flags, reports a user's errors, sets the exit code.
+def run(stage: Callable[[], str], usage: str) -> None:
+  """Parses flags and runs the pipeline.
 
   Exits with 0 for success and --help, with 2 for anything the user can mend.
 
   Args:
-    main: The program, called when the flags are parsed.
+    stage: Gives the stage to run, called when the flags are parsed.
     usage: What --help prints before the flags.
   """
 
@@ -72,11 +72,25 @@ def run(main: Callable[[], None], usage: str) -> None:
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_of_use)
     try:
-      main()
+      _run_pipeline(stage())
     except InputError as error:
       _fail(str(error))
 
   app.run(guarded, flags_parser=parse)
+
+
+def _run_pipeline(stage: str) -> None:
+  from impactx_jax import parallel
+
+  if DISTRIBUTED.value:
+    parallel.initialize_distributed()
+  import tensorflow as tf
+
+  # Else TensorFlow, which only reads records here, takes the GPU's memory.
+  tf.config.set_visible_devices([], 'GPU')
+  from impactx_jax import pipeline
+
+  pipeline.run(CONFIG.value, WORKDIR.value, stage)
 
 
 def _fail(message: str) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from absl import logging
-from attribution.explainers import EXPLAINERS
+from attribution import explainers
 from etils import epath
 from impactx_jax import methods
 from impactx_jax import rng
@@ -62,10 +62,13 @@ def explainer(
     masking_options: dict[str, Any],
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
   """Returns `explain(images, labels) -> maps` as the config describes it."""
-  return EXPLAINERS[attribution.explainer](
+  return explainers.create(
+      attribution.explainer,
       score_fn,
       max_evals=attribution.max_evals,
       batch_size=attribution.batch_size,
+      grid=attribution.grid,
+      images_per_step=attribution.images_per_step or None,
       **masking_options,
   )
 
@@ -101,7 +104,6 @@ def evaluate(
   if networks[name][0].uses_maps:
     measured = measure_maps(config, dataset, networks[name])
     metrics['morf'] = measured.pop('summary')
-    directory.mkdir(parents=True, exist_ok=True)
     panels.draw(
         directory / 'panels.png',
         class_names=dataset.class_names,
@@ -172,8 +174,8 @@ def measure_maps(
       'images': len(images),
       'region': region,
       'draws': options.draws,
-      'area': {n: float(perturbation.area(c).mean()) for n, c in curves.items()},
-      'aopc': {n: float(perturbation.aopc(c).mean()) for n, c in curves.items()},
+      'area': _means(perturbation.area, curves),
+      'aopc': _means(perturbation.aopc, curves),
   }
   return {
       'summary': summary,
@@ -186,6 +188,10 @@ def measure_maps(
       'shap_curves': curves['shap'],
       'curves': curves[config.method.name],
   }
+
+
+def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:
+  return {name: float(measure(curve).mean()) for name, curve in curves.items()}
 
 
 def read_metrics(directory: epath.Path) -> dict[str, Any] | None:

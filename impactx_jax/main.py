@@ -4,7 +4,8 @@ from absl import flags
 from impactx_jax import cli
 
 USAGE = """
-impactx --config=NAME|FILE --workdir=DIR [--stage=STAGE] [--config.FIELD=VALUE …]
+impactx --config=NAME|FILE --workdir=DIR [--stage=STAGE]
+    [--config.FIELD=VALUE …]
 
 Two-stage IMPACTX: trains a classifier, explains its training images, trains a
 second branch that predicts the explanations while it helps to classify, and
@@ -20,24 +21,9 @@ STAGE = flags.DEFINE_string(
 )
 
 
-def main() -> None:
-  # pylint: disable=g-import-not-at-top
-  from impactx_jax import parallel
-
-  if cli.DISTRIBUTED.value:
-    parallel.initialize_distributed()
-  from impactx_jax import pipeline
-
-  pipeline.run(cli.CONFIG.value, cli.WORKDIR.value, cli_stage())
-
-
-def cli_stage() -> str:
-  return STAGE.value
-
-
 def run() -> None:
   """Entry point of the console script."""
-  cli.run(main, USAGE)
+  cli.run(lambda: STAGE.value, USAGE)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """The stages in order; each can be run alone, and what is complete is kept."""
 
-from collections.abc import Callable
 import functools
 import time
 from typing import Any
@@ -15,12 +14,13 @@ from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import provenance
-from impactx_jax import rng
+from impactx_jax import restore
 from impactx_jax import train
 from impactx_jax import workdirs
 from impactx_jax.data import maps as map_data
@@ -29,10 +29,8 @@ from impactx_jax.methods.base import Task
 from impactx_jax.models.impactx import decoder_blocks
 from impactx_jax.report import tables
 import jax
-import numpy as np
 
 STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
-OUTPUTS = ('probability', 'logit')
 
 
 def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
@@ -51,11 +49,9 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
   workdir = workdirs.open_workdir(workdir)
   if config is None:
     config = workdirs.read_config(workdir)
-  check(config)
+  checks.check(config)
   pipeline = Pipeline(config, workdir)
   pipeline.check_workdir()
-  if parallel.is_main_process():
-    workdirs.write_config(workdir, config)
   stages = {
       'classifier': pipeline.train_classifier,
       'maps': pipeline.make_maps,
@@ -65,57 +61,6 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
   for name, run_stage in stages.items():
     if stage in ('all', name):
       run_stage()
-
-
-def check(config) -> None:
-  """Raises InputError for a config that cannot be run, before any work."""
-  models.check(config.model)
-  methods.check(config.method)
-  for section in ('classifier', 'method'):
-    train.check(config[section].training, f'config.{section}.training')
-  attribution = config.attribution
-  flag = '--config.attribution'
-  if attribution.explainer not in explainers.EXPLAINERS:
-    raise unknown_choice(
-        'explainer', attribution.explainer, explainers.EXPLAINERS,
-        f'{flag}.explainer',
-    )
-  if attribution.explained_output not in OUTPUTS:
-    raise unknown_choice(
-        'output to explain', attribution.explained_output, OUTPUTS,
-        f'{flag}.explained_output',
-    )
-  maskers.check(attribution.masker, attribution.blur_kernel)
-  evaluation = config.evaluation
-  for path, value, least in (
-      ('attribution.max_evals', attribution.max_evals, 3),
-      ('attribution.batch_size', attribution.batch_size, 2),
-      ('attribution.num_examples', attribution.num_examples, 0),
-      ('attribution.shard_size', attribution.shard_size, 1),
-      ('method.map_channels', config.method.map_channels, 0),
-      ('evaluation.batch_size', evaluation.batch_size, 1),
-      ('evaluation.num_images', evaluation.num_images, 1),
-      ('evaluation.num_panels', evaluation.num_panels, 1),
-      ('evaluation.region', evaluation.region, 0),
-      ('evaluation.draws', evaluation.draws, 1),
-  ):
-    if value < least:
-      raise InputError(
-          f'config.{path} is {value}; it must be {least} or more. Change it '
-          f'with --config.{path}=N.'
-      )
-  if config.method.map_channels > 1:
-    raise InputError(
-        f'config.method.map_channels is {config.method.map_channels}; it must '
-        'be 0 (as the explainer gives them) or 1 (their sum). Change it with '
-        '--config.method.map_channels=N.'
-    )
-  for field in ('validation_fraction', 'test_fraction'):
-    if not 0 < config.data[field] < 1:
-      raise InputError(
-          f'config.data.{field} is {config.data[field]}; it must lie between 0 '
-          f'and 1. Change it with --config.data.{field}=F.'
-      )
 
 
 class Pipeline:
@@ -184,13 +129,12 @@ class Pipeline:
           f'{self.dataset.name} has {", ".join(self.dataset.class_names)}. '
           'Change it with --config.attribution.classifier=DIR.'
       )
-    method, variables = restore(home, 'classifier')
+    method, variables = restore.network(home, 'classifier')
     score_fn = functools.partial(
         evaluate.scores, method, variables, attribution.explained_output
     )
     masking = evaluate.masking(attribution, self.dataset.train['image'])
-    if parallel.is_main_process():
-      workdirs.write_config(directory, self.config)
+    self._begin(directory)
     service.write_maps(
         directory,
         map_data.select(
@@ -200,7 +144,16 @@ class Pipeline:
             explain=evaluate.explainer(score_fn, attribution, masking),
             score=model_fn.numpy_callable(score_fn, 256),
             background=functools.partial(maskers.background, **masking),
-            max_evals=attribution.max_evals,
+            evaluations=explainers.evaluations(
+                attribution.explainer,
+                max_evals=attribution.max_evals,
+                grid=attribution.grid,
+            ),
+            chunk=(
+                8
+                if attribution.explainer == 'shap_partition'
+                else attribution.shard_size
+            ),
         ),
         settings={
             'classifier': summary['digest'],
@@ -228,7 +181,7 @@ class Pipeline:
       return
     # The classifier of this workdir is M, whoever's maps it learns from.
     own = self._classifier_summary(self.workdir)
-    _, classifier = restore(self.workdir, 'classifier')
+    _, classifier = restore.network(self.workdir, 'classifier')
     data = own['data']
     shape = tuple(data['image_shape'])
     options = self.config.method
@@ -288,18 +241,25 @@ class Pipeline:
     }
     metrics = evaluate.read_metrics(directory)
     if again or metrics is None or metrics['inputs'] != inputs:
-      networks = {name: restore(self.workdir, name) for name in names}
+      networks = {name: restore.network(self.workdir, name) for name in names}
+      dataset = self.dataset
+      self._begin(directory)
       metrics = evaluate.evaluate(
-          self.config, self.dataset, networks, directory
+          self.config, dataset, networks, directory
       )
       metrics['inputs'] = inputs
       metrics['provenance'] = provenance.collect()
       if parallel.is_main_process():
-        workdirs.write_config(directory, self.config)
         records.write_json(directory / evaluate.METRICS, metrics)
     else:
       logging.info('%s is complete.', directory)
     print('\n' + evaluate.summary_table(metrics) + f'\n\nReport: {directory}')
+
+  def _begin(self, directory: epath.Path) -> None:
+    """Writes the config of a stage, and of the run, as its work begins."""
+    if parallel.is_main_process():
+      workdirs.write_config(self.workdir, self.config)
+      workdirs.write_config(directory, self.config)
 
   def _fit(
       self,
@@ -311,8 +271,7 @@ class Pipeline:
       data: dict[str, Any],
   ) -> None:
     """Trains, and writes the summary that marks the run as complete."""
-    if parallel.is_main_process():
-      workdirs.write_config(directory, self.config)
+    self._begin(directory)
     start = time.monotonic()
     result = train.fit(
         method,
@@ -322,7 +281,7 @@ class Pipeline:
         directory=directory,
     )
     variables = checkpoints.restore_variables(
-        directory, result.best_step, _shapes(method)
+        directory, result.best_step, restore.shapes(method)
     )
     summary = {
         'best_step': result.best_step,
@@ -364,54 +323,15 @@ class Pipeline:
     return summary
 
 
-def restore(
-    workdir: epath.Path, name: str
-) -> tuple[methods.Method, dict[str, Any]]:
-  """Restores a trained network: 'classifier', or a method's name.
-
-  Args:
-    workdir: Of the run.
-    name: The stage's folder.
-
-  Returns:
-    The method, and the variables of its best checkpoint.
-
-  Raises:
-    InputError: if it was not trained there.
-  """
-  directory = workdir / name
-  config = workdirs.read_config(directory)
-  summary = workdirs.read_summary(directory)
-  if summary is None:
-    raise InputError(f'{directory} holds no finished training.')
-  shape = tuple(summary['data']['image_shape'])
-  classes = len(summary['data']['class_names'])
-  if name == 'classifier':
-    method = methods.create('baseline', config, Task(classes, shape))
-  else:
-    _, classifier = restore(workdir, 'classifier')
-    channels = config.method.map_channels or shape[-1]
-    method = methods.create(
-        name, config, Task(classes, shape, channels, classifier)
-    )
-  variables = checkpoints.restore_variables(
-      directory, summary['best_step'], _shapes(method)
-  )
-  return method, variables
-
-
-def _shapes(method: methods.Method) -> dict[str, Any]:
-  params, collections = jax.eval_shape(method.init, rng.stream(0, 'init'))
-  return {'params': params, 'collections': collections}
-
-
 def _explainer_settings(attribution) -> dict[str, Any]:
   """The fields that decide a map, for manifests."""
-  names = (
-      'explainer', 'masker', 'blur_kernel', 'mask_value', 'max_evals',
-      'batch_size', 'explained_output',
-  )
-  return {name: attribution[name] for name in names}
+  taken = explainers.options_of(attribution.explainer)
+  return {
+      name: attribution[name]
+      for name in ('explainer', 'explained_output', *taken)
+      # How many images share a step is no part of the result.
+      if name in attribution and name != 'images_per_step'
+  }
 
 
 def _unmapped(manifest: dict[str, Any]) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 from absl import logging
 from attribution.errors import InputError
-from attribution.errors import unknown_choice
 from clu import metric_writers
 from clu import parameter_overview
 from etils import epath
@@ -246,7 +245,7 @@ def fit(
     while not _finished(result, training):
       epoch = len(result.history)
       start = time.monotonic()
-      state, metrics = _train_epoch(
+      state, metrics = train_epoch(
           step_fn,
           state,
           batches.training_epoch(
@@ -290,7 +289,7 @@ def fit(
   return result
 
 
-def _train_epoch(
+def train_epoch(
     step_fn,
     state: TrainState,
     epoch: Iterator[batches.Batch],
@@ -356,27 +355,3 @@ def _finished(result: Fit, training) -> bool:
 def _round_up(value: int, multiple: int) -> int:
   return -(-value // multiple) * multiple
 
-
-def check(training, section: str) -> None:
-  """Raises InputError for a training section that cannot be run.
-
-  Args:
-    training: The config section.
-    section: Its name, such as 'config.classifier.training'.
-  """
-  parallel.check_batch_size(training.batch_size, f'--{section}.batch_size')
-  if training.schedule not in SCHEDULES:
-    raise unknown_choice(
-        'schedule', training.schedule, SCHEDULES, f'--{section}.schedule'
-    )
-  for field, least in (('epochs', 1), ('patience', 0), ('crop_padding', 0)):
-    if training[field] < least:
-      raise InputError(
-          f'{section}.{field} is {training[field]}; it must be {least} or '
-          f'more. Change it with --{section}.{field}=N.'
-      )
-  if not training.learning_rate > 0:
-    raise InputError(
-        f'{section}.learning_rate is {training.learning_rate}; it must be '
-        f'above 0. Change it with --{section}.learning_rate=R.'
-    )

@@ -1,5 +1,6 @@
 """Tests for what bad input gets: one paragraph, at once, and nothing begun."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -79,7 +80,7 @@ def _refused(config, workdir, stage='all', *parts: str) -> str:
 
 def _begun(workdir: pathlib.Path) -> set[str]:
   """What a refused run has left."""
-  return {path.name for path in workdir.glob('*')} - {'config.json'}
+  return {path.name for path in workdir.glob('*')}
 
 
 def _edit_json(path: pathlib.Path, **entries) -> None:
@@ -162,6 +163,32 @@ def test_value_out_of_range_is_refused(tmp_path, path, value):
   config = common.get_config()
   _set(config, path, value)
   _refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+def test_field_that_only_a_recipe_knows_is_refused(tmp_path):
+  config = common.get_config()
+  with config.unlocked():
+    config.attribution.max_eval = 100
+  _refused(
+      config, tmp_path / 'run', 'all', "'config.attribution.max_eval'",
+      "Did you mean 'config.attribution.max_evals'?", '--config',
+  )
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+@pytest.mark.parametrize('path', ['method', 'classifier.training.patience'])
+def test_field_that_a_recipe_lacks_is_refused(tmp_path, path):
+  config = common.get_config()
+  *sections, name = path.split('.')
+  section = config
+  for part in sections:
+    section = section[part]
+  with config.unlocked():
+    del section[name]
+  _refused(config, tmp_path / 'run', 'all', f'config.{path}', '--config')
   assert not (tmp_path / 'run').exists()
 
 
@@ -293,7 +320,7 @@ def test_decoder_is_checked_before_maps_are_made(finished, tiny_config):
     _refused(
         tiny_config, finished, stage, '--config.method.decoder_start=N'
     )
-  assert _begun(finished) == {'classifier'}
+  assert _begun(finished) == {'classifier', 'config.json'}
 
 
 @pytest.mark.usefixtures('no_work')
@@ -369,7 +396,7 @@ def test_stage_two_without_maps_is_refused(finished, tiny_config):
       tiny_config, finished, 'impactx', str(finished / 'maps'),
       'no complete attribution maps', '--stage=maps',
   )
-  assert _begun(finished) == {'classifier'}
+  assert _begun(finished) == {'classifier', 'config.json'}
 
 
 @pytest.mark.usefixtures('no_work')
@@ -413,7 +440,7 @@ def test_stage_two_with_the_maps_of_another_run_is_refused(
   )
   if not isinstance(wanted, dict):
     assert str(wanted) in message and str(found) in message
-  assert _begun(finished) == {'classifier', 'maps'}
+  assert _begun(finished) == {'classifier', 'config.json', 'maps'}
 
 
 @pytest.mark.usefixtures('no_work')
@@ -427,7 +454,7 @@ def test_maps_begun_with_another_config_are_refused(
         tiny_config, finished, stage, str(finished / 'maps'),
         "attribution.masker (there: 'blur'; now: 'mean')", '--workdir',
     )
-  assert _begun(finished) == {'classifier', 'maps'}
+  assert _begun(finished) == {'classifier', 'config.json', 'maps'}
 
 
 def _spoil(shard: pathlib.Path, how: str) -> None:
@@ -539,7 +566,7 @@ def test_evaluation_without_a_trained_method_is_refused(
         config, finished, 'evaluate', str(finished / 'impactx'),
         '--config.method.name=',
     )
-  assert _begun(finished) == {'classifier'}
+  assert _begun(finished) == {'classifier', 'config.json'}
 
 
 @pytest.mark.usefixtures('no_work')
@@ -576,16 +603,16 @@ def _linear(task_classes: int, *, nan_at: int | None = None, layers=1):
   def init(rng):
     del rng
     sides = [3, *[4] * (layers - 1), task_classes]
-    weights = [
-        jnp.full(shape, 0.1)
-        for shape in zip(sides[:-1], sides[1:], strict=True)
-    ]
-    return {'weights': weights}, {'updates': jnp.zeros((), jnp.int32)}
+    params = {
+        f'layer{i}': jnp.full(shape, 0.1, jnp.float32)
+        for i, shape in enumerate(itertools.pairwise(sides))
+    }
+    return params, {'updates': jnp.zeros((), jnp.int32)}
 
   def predict(variables, images):
     logits = images.mean((1, 2))
-    for weights in variables['params']['weights']:
-      logits = logits @ weights
+    for i in range(layers):
+      logits = logits @ variables['params'][f'layer{i}']
     return Prediction(logits)
 
   def loss(params, collections, batch, rng):
@@ -623,12 +650,12 @@ def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
   kept = checkpoints.restore_variables(
       directory, 20,
       {
-          'params': {'weights': [np.zeros((3, 10), np.float32)]},
+          'params': {'layer0': np.zeros((3, 10), np.float32)},
           'collections': {'updates': np.zeros((), np.int32)},
       },
   )
   assert kept['collections']['updates'] == 20
-  assert np.isfinite(kept['params']['weights'][0]).all()
+  assert np.isfinite(kept['params']['layer0']).all()
   # It is not only there: training goes on from it.
   _use_linear(monkeypatch)
   pipeline.run(tiny_config, tmp_path, 'classifier')
@@ -646,7 +673,7 @@ def test_huge_learning_rate_stops_training_in_its_first_epoch(
       tiny_config, tmp_path, 'all', 'loss is nan', 'step 2,',
       '--config.classifier.training.learning_rate',
   )
-  assert _begun(tmp_path) == {'classifier'}
+  assert _begun(tmp_path) == {'classifier', 'config.json'}
   assert workdirs.read_summary(tmp_path / 'classifier') is None
   # There was none yet, so none is promised.
   assert 'last good checkpoint is in' not in message

@@ -4,7 +4,7 @@ import json
 
 from attribution import maskers
 from impactx_jax import evaluate
-from impactx_jax import pipeline
+from impactx_jax import restore
 from impactx_jax import workdirs
 from impactx_jax.data import batches
 from impactx_jax.data import sources
@@ -29,7 +29,7 @@ def test_accuracy_is_that_of_the_restored_networks(
   }
   for name, accuracy in metrics['accuracy'].items():
     folder = 'classifier' if name == 'baseline' else name
-    method, variables = pipeline.restore(
+    method, variables = restore.network(
         workdirs.open_workdir(finished_workdir), folder
     )
     logits = jax.jit(method.predict)(variables, images).logits
@@ -49,7 +49,7 @@ def test_measured_maps_share_model_images_and_noise(
     finished_workdir, tiny_config
 ):
   dataset = sources.load(tiny_config.data, tiny_config.seed)
-  network = pipeline.restore(workdirs.open_workdir(finished_workdir), 'impactx')
+  network = restore.network(workdirs.open_workdir(finished_workdir), 'impactx')
   measured = evaluate.measure_maps(tiny_config, dataset, network)
   ends = [0, -1]  # The clean image, and all noise: no map matters there.
   np.testing.assert_allclose(

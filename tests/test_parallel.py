@@ -80,7 +80,9 @@ def test_four_devices_train_as_one(tmp_path):
     )
 
 
-@pytest.mark.parametrize('batch_size, fits', [(8, True), (6, False), (0, False)])
+@pytest.mark.parametrize(
+    'batch_size, fits', [(8, True), (6, False), (0, False)]
+)
 def test_a_batch_must_divide_among_the_devices(monkeypatch, batch_size, fits):
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
   if fits:

@@ -1,23 +1,66 @@
 """Explainers: a scoring function in, attribution maps out.
 
-Every entry of EXPLAINERS is a factory with the same keyword arguments,
+Every entry of EXPLAINERS is a factory,
 
-  factory(score_fn, *, masker, blur_kernel, mask_value, max_evals, batch_size,
-          seed) -> explain
+  factory(score_fn, *, masker, blur_kernel, mask_value, …) -> explain
 
-and `explain(images, labels)` takes float32 images [N, H, W, C] in [0, 1] for
-any N. Labels int [N] give maps float32 [N, H, W, C] of those classes; labels
-int [N, K'] give maps [N, H, W, C, K'] of K' classes in one pass. A new
-explainer is one new file and one line here.
+with further options of its own, and `explain(images, labels)` takes float32
+images [N, H, W, C] in [0, 1] for any N. Labels int [N] give maps float32
+[N, H, W, C] of those classes; labels int [N, K'] give maps [N, H, W, C, K']
+of K' classes in one pass. A new explainer is one new file and one line here.
 """
 
 from collections.abc import Callable
+import inspect
+from typing import Any
 
+from attribution.errors import unknown_choice
+from attribution.explainers.partition import partition
+from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.shap_partition import shap_partition
 import numpy as np
 
 Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 EXPLAINERS: dict[str, Callable[..., Explain]] = {
+    'partition': partition,
+    'partition_grid': partition_grid,
     'shap_partition': shap_partition,
 }
+
+
+def options_of(name: str) -> tuple[str, ...]:
+  """Returns the names of the options that an explainer takes."""
+  return tuple(
+      parameter.name
+      for parameter in inspect.signature(EXPLAINERS[name]).parameters.values()
+      if parameter.kind is parameter.KEYWORD_ONLY
+  )
+
+
+def create(name: str, score_fn, **options: Any) -> Explain:
+  """Builds an explainer by name from those of the options that it takes.
+
+  Args:
+    name: A key of EXPLAINERS.
+    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K].
+    **options: For any of them, such as `masker` and `max_evals`.
+
+  Raises:
+    InputError: for an unknown name, or options that cannot be met.
+  """
+  if name not in EXPLAINERS:
+    raise unknown_choice(
+        'explainer', name, EXPLAINERS, '--config.attribution.explainer'
+    )
+  wanted = options_of(name)
+  return EXPLAINERS[name](
+      score_fn, **{k: v for k, v in options.items() if k in wanted}
+  )
+
+
+def evaluations(name: str, *, max_evals: int, grid: int) -> int:
+  """Returns how many model evaluations an explainer spends on an image."""
+  if name == 'partition_grid':
+    return 2 * (grid**4 - 1) // 3 + 2
+  return max_evals

@@ -98,7 +98,7 @@ def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _space_to_depth(images: jax.Array) -> jax.Array:
-  """Moves each 2x2 block into the channels: [B, H, W, C] -> [B, H/2, W/2, 4C]."""
+  """Moves 2x2 blocks into channels: [B, H, W, C] -> [B, H/2, W/2, 4C]."""
   batch, height, width, channels = images.shape
   blocks = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
   blocks = blocks.transpose(0, 1, 3, 2, 4, 5)

@@ -54,7 +54,8 @@ def test_it_is_compiled_once_whatever_the_number_of_images():
   call = numpy_callable(score, _BATCH)
   for count in (9, 1, 4, 2, 5, 3, 8):
     call(_images(count))
-  call(_images(3).astype(np.float64))
+  for dtype in (np.float64, np.float16):
+    call(_images(3).astype(dtype))
   assert shapes == [(_BATCH, 4, 4, 3)]
 
 

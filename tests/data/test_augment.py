@@ -17,7 +17,9 @@ def make_batch(count=64):
   }
 
 
-@pytest.mark.parametrize('flip, crop_padding', [(True, 0), (False, 2), (True, 3)])
+@pytest.mark.parametrize(
+    'flip, crop_padding', [(True, 0), (False, 2), (True, 3)]
+)
 def test_the_map_follows_the_image(flip, crop_padding):
   moved = augment.augment(
       make_batch(), jax.random.key(1), flip=flip, crop_padding=crop_padding

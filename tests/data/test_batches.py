@@ -3,6 +3,8 @@
 from impactx_jax.data import batches
 import numpy as np
 import pytest
+import functools
+import operator
 
 
 def make_columns(count):
@@ -15,7 +17,8 @@ def make_columns(count):
 
 
 def labels(columns, **options):
-  return [b['label'].tolist() for b in batches.training_epoch(columns, **options)]
+  epoch = batches.training_epoch(columns, **options)
+  return [batch['label'].tolist() for batch in epoch]
 
 
 def test_order_is_a_function_of_seed_and_epoch():
@@ -25,13 +28,13 @@ def test_order_is_a_function_of_seed_and_epoch():
   assert first == labels(columns, **options)
   assert first != labels(columns, **{**options, 'epoch': 3})
   assert first != labels(columns, **{**options, 'seed': 2})
-  assert sorted(sum(first, [])) == list(range(50))
+  assert sorted(functools.reduce(operator.iadd, first, [])) == list(range(50))
 
 
 def test_what_does_not_fill_a_training_batch_is_left_out():
   seen = labels(make_columns(23), batch_size=10, seed=0, epoch=0)
   assert [len(batch) for batch in seen] == [10, 10]
-  assert len(set(sum(seen, []))) == 20
+  assert len(set(functools.reduce(operator.iadd, seen, []))) == 20
 
 
 def test_images_are_float_in_0_1_and_stay_with_their_labels():

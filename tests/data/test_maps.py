@@ -35,7 +35,8 @@ def test_fewer_maps_are_divided_as_the_images_are(count):
   assert len(chosen['id']) == count
   assert validation == round(count / 10)
   assert all(
-      i.startswith(s[0]) for i, s in zip(chosen['id'], chosen['split'])
+      i.startswith(s[0])
+      for i, s in zip(chosen['id'], chosen['split'], strict=True)
   )
 
 

@@ -43,7 +43,8 @@ def make_batch(count=8):
 
 
 @pytest.mark.parametrize(
-    'name, weight, expected', [('impactx', 0.4, 0.4), ('impactx_lambda0', 0.4, 0)]
+    'name, weight, expected',
+    [('impactx', 0.4, 0.4), ('impactx_lambda0', 0.4, 0)],
 )
 def test_loss_is_equation_1(name, weight, expected):
   method, _ = make_method(name, lambda_=weight)

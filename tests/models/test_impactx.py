@@ -66,7 +66,7 @@ def test_decoder_map_is_unbounded_and_code_is_a_sigmoid():
   lep = impactx.LatentExplanationPredictor(lenet.LeNet5Trunk(), units=12)
   code = lep.apply({'params': variables['params']['lep']}, images)
   assert code.shape == (3, 12)
-  assert 0 < code.min() and code.max() < 1
+  assert code.min() > 0 and code.max() < 1
   # C is one dense layer on the concatenation [m; z].
   weights = variables['params']['classifier']
   joint = np.concatenate([m, code], axis=1)

@@ -1,0 +1,368 @@
+"""Tests for the commands: flags, help, exit codes, recipes by name."""
+
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+from absl import flags
+from absl.testing import flagsaver
+from attribution import main as attribution_main
+from attribution import service
+from impactx_jax import cli
+from impactx_jax import evaluate
+from impactx_jax import main
+from impactx_jax import pipeline
+from impactx_jax import train
+import pytest
+
+IMPACTX = (sys.executable, '-m', 'impactx_jax.main')
+# Prints one field of the config that the command line describes.
+PRINT_FIELD = (
+    sys.executable, '-c',
+    'import sys\n'
+    'from impactx_jax import cli\n'
+    # Called when the flags are parsed, and before the slow imports.
+    'show = lambda: print(cli.CONFIG.value.attribution.max_evals)\n'
+    'cli.run(lambda: sys.exit(show()), "")',
+)
+RECIPE = """
+from impactx_jax.configs import common
+
+def get_config():
+  config = common.get_config()
+  config.attribution.max_evals = 321
+  return config
+"""
+
+
+def _run(command, *arguments: str, cwd=None) -> subprocess.CompletedProcess:
+  return subprocess.run(
+      [*command, *arguments],
+      cwd=cwd,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+      capture_output=True,
+      text=True,
+      timeout=120,
+      check=False,
+  )
+
+
+def _assert_one_paragraph(
+    result: subprocess.CompletedProcess, *parts: str
+) -> None:
+  """Checks for exit code 2 and nothing but an error of one paragraph."""
+  assert result.returncode == 2, result.stderr
+  assert 'Traceback' not in result.stderr
+  *_, message = result.stderr.partition('Error: ')
+  assert message.strip()
+  assert '\n\n' not in message.strip()
+  assert '\\n' not in message and "\\'" not in message
+  assert all(len(line) < 80 for line in message.splitlines())
+  # Lines are filled, so words may be apart.
+  text = ' '.join(message.split())
+  for part in parts:
+    assert part in text
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+  """Returns run(program, *arguments), which runs a program in this process."""
+  saved = flagsaver.save_flag_values(flags.FLAGS)
+
+  # absl's own ends the process.
+  monkeypatch.setattr(
+      cli.app, 'run', lambda main, flags_parser: main(flags_parser(sys.argv))
+  )
+
+  def run(program, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['impactx', *arguments])
+    program.run()
+
+  yield run
+  flagsaver.restore_flag_values(saved, flags.FLAGS)
+  flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """Records the calls of the pipeline instead of running it."""
+  made = []
+  monkeypatch.setattr(pipeline, 'run', lambda *args: made.append(args))
+  return made
+
+
+@pytest.fixture
+def finished(finished_workdir, tmp_path) -> pathlib.Path:
+  return pathlib.Path(
+      shutil.copytree(finished_workdir, tmp_path / 'finished')
+  )
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+  """Fails the test that trains or explains."""
+  for module, name in ((train, 'fit'), (service, 'write_maps')):
+    monkeypatch.setattr(
+        module, name, functools.partial(pytest.fail, f'{name} was called')
+    )
+
+
+# --- Exit codes ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('arguments', 'parts'), [
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--config.data.nmae=digits'),
+        ('config.data.nmae', "Did you mean 'config.data.name'?",
+         'config.data.data_dir'),
+        id='unknown field',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--config.dta.name=digits'),
+        ('config.dta', "Did you mean 'config.data'?"),
+        id='unknown section',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--config.qqq=1'),
+        ('config.qqq', 'config.attribution', 'config.seed'),
+        id='field like no other',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--config.data.name.x=1'),
+        ('config.data.name.x', 'config.data.name has no fields'),
+        id='field of a field',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run',
+         '--config.classifier.training.epochs=many'),
+        ('--config.classifier.training.epochs=many',),
+        id='word for a number',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--config.seed=0.5'),
+        ('--config.seed=0.5',),
+        id='fraction for a whole number',
+    ),
+    pytest.param(
+        ('--config=quikstart', '--workdir=run'),
+        ("'quikstart'", "Did you mean 'quickstart'?", 'cifar10_lenet5',
+         '--config='),
+        id='unknown recipe',
+    ),
+    pytest.param(
+        ('--config=mine/nowhere.py', '--workdir=run'),
+        ('mine/nowhere.py', 'quickstart', '--config='),
+        id='missing file',
+    ),
+    pytest.param(
+        ('--config=folder', '--workdir=run'),
+        ("'folder'", 'quickstart', '--config='),
+        id='folder for a file',
+    ),
+    pytest.param(
+        ('--config=typed.py', '--workdir=run'),
+        ('typed.py', 'max_evals', 'many'),
+        id='wrong type in a file',
+    ),
+    pytest.param(
+        ('--config=', '--workdir=run'), ('quickstart', '--config='),
+        id='empty config',
+    ),
+    pytest.param(
+        ('--workdir=run', '--config.seed=1'), ('--config.seed', '--config='),
+        id='field without a config',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', 'evaluate'),
+        ("'evaluate'", '--name=value'),
+        id='unexpected argument',
+    ),
+    pytest.param(
+        ('--config=quickstart', '--workdir=run', '--stages=all'),
+        ('stages', 'stage'),
+        id='unknown flag',
+    ),
+    pytest.param(
+        ('--config=quickstart',), ('--workdir=DIR',), id='no workdir'
+    ),
+])
+def test_wrong_flags_exit_with_2_and_one_paragraph(
+    tmp_path, arguments, parts
+):
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'typed.py').write_text(RECIPE.replace('321', "'many'"))
+  before = sorted(tmp_path.iterdir())
+  result = _run(IMPACTX, *arguments, cwd=tmp_path)
+  _assert_one_paragraph(result, *parts)
+  assert not result.stdout
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_error_of_the_pipeline_exits_with_2_and_one_paragraph(tmp_path):
+  result = _run(
+      IMPACTX, '--config=quickstart', '--workdir=run', '--stage=evalute',
+      cwd=tmp_path,
+  )
+  _assert_one_paragraph(
+      result, "'evalute'", "Did you mean 'evaluate'?", '--stage='
+  )
+  assert not list(tmp_path.iterdir())
+
+
+def test_input_error_exits_with_2_and_a_bug_does_not(
+    in_process, tmp_path, monkeypatch, capsys
+):
+  arguments = ('--config=quickstart', f'--workdir={tmp_path / "run"}')
+  with pytest.raises(SystemExit) as error:
+    in_process(main, *arguments, '--config.method.name=impactz')
+  assert error.value.code == 2
+  assert "Did you mean 'impactx'?" in capsys.readouterr().err
+
+  def broken(*_):
+    raise ValueError('a bug')
+
+  monkeypatch.setattr(pipeline, 'run', broken)
+  with pytest.raises(ValueError, match='a bug'):
+    in_process(main, *arguments)
+
+
+# --- Help ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('command', 'usage', 'stage'), [
+    pytest.param(IMPACTX, 'impactx --config=NAME|FILE', True, id='module'),
+    pytest.param(
+        (f'{sysconfig.get_path("scripts")}/impactx',),
+        'impactx --config=NAME|FILE', True, id='script',
+    ),
+    pytest.param(
+        (sys.executable, '-m', 'attribution.main'),
+        'python -m attribution.main --config=NAME|FILE', False,
+        id='attribution',
+    ),
+])
+def test_help_exits_with_0_and_names_flags_and_recipes(
+    tmp_path, command, usage, stage
+):
+  if not shutil.which(command[0]):
+    pytest.skip('The console script is not installed.')
+  result = _run(command, '--help', cwd=tmp_path)
+  assert result.returncode == 0
+  assert result.stdout.startswith(usage)
+  for part in ('--config:', '--workdir:', '--config.SECTION', 'quickstart'):
+    assert part in result.stdout
+  assert ('--stage:' in result.stdout) == stage
+  assert 'common' not in result.stdout.splitlines()[-1]
+  assert not result.stderr
+
+
+# --- Recipes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('arguments', [
+    ('--config=quickstart',),
+    ('--config', 'quickstart'),
+    ('-config=quickstart',),
+    ('--config=quickstart.py',),
+    ('--config=configs/quickstart.py',),
+], ids=' '.join)
+def test_recipe_is_found_by_name_from_any_folder(tmp_path, arguments):
+  # None of these is the recipe: a workdir of its name, a package `configs`.
+  (tmp_path / 'quickstart').mkdir()
+  (tmp_path / 'configs').mkdir()
+  for name in ('__init__', 'common'):
+    (tmp_path / 'configs' / f'{name}.py').write_text('raise RuntimeError')
+  result = _run(PRINT_FIELD, *arguments, '--workdir=quickstart', cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout == '500\n'
+
+
+def test_recipe_of_ones_own_is_a_path_and_comes_first(tmp_path):
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / 'quickstart.py').write_text(RECIPE)
+  (tmp_path / 'mine.py').write_text(RECIPE.replace('321', '322'))
+  for path, expected in (
+      ('configs/quickstart.py', '321\n'), ('quickstart', '500\n'),
+      ('mine.py', '322\n'),
+  ):
+    result = _run(
+        PRINT_FIELD, f'--config={path}', '--workdir=run', cwd=tmp_path
+    )
+    assert result.stdout == expected, result.stderr
+
+
+# --- What is run --------------------------------------------------------------
+
+
+def test_flags_reach_the_pipeline(in_process, calls):
+  in_process(
+      main, '--config=quickstart', '--workdir=run', '--stage=maps',
+      '--config.data.name=shapes', '--config.data.image_size=(48,64)',
+      '--config.method.lambda_=2', '--config.data.download',
+      '--config.attribution.classifier=../other',
+  )
+  ((config, workdir, stage),) = calls
+  assert (workdir, stage) == ('run', 'maps')
+  assert config.data.name == 'shapes'
+  assert config.data.image_size == (48, 64)
+  assert config.method.lambda_ == 2.0
+  assert config.data.download is True
+  assert config.attribution.classifier == '../other'
+  assert config.attribution.max_evals == 500
+
+
+def test_all_stages_are_the_default(in_process, calls):
+  in_process(main, '--workdir=run')
+  assert calls == [(None, 'run', 'all')]
+
+
+def test_attribution_alone_is_the_maps_stage(in_process, calls):
+  in_process(attribution_main, '--workdir=run')
+  assert calls == [(None, 'run', 'maps')]
+
+
+@pytest.mark.usefixtures('no_training')
+def test_finished_workdir_is_evaluated_again_without_a_config(
+    in_process, finished, capsys
+):
+  report = finished / 'report'
+  before = json.loads((report / 'metrics.json').read_text())
+  shutil.rmtree(report)
+  in_process(main, f'--workdir={finished}', '--stage=evaluate')
+  after = json.loads((report / 'metrics.json').read_text())
+  for name in ('accuracy', 'test', 'morf', 'inputs', 'data'):
+    assert after[name] == before[name]
+  assert (report / 'panels.png').stat().st_size > 1000
+  printed = capsys.readouterr().out
+  assert f'Report: {report}' in printed
+  for name in ('baseline', 'impactx', 'impactx_lambda0'):
+    assert f'{100 * before["accuracy"][name]:.2f}' in printed
+
+
+@pytest.mark.usefixtures('no_training')
+def test_finished_workdir_has_nothing_left_to_do(
+    finished, tiny_config, monkeypatch, capsys
+):
+  monkeypatch.setattr(
+      evaluate, 'evaluate', lambda *_: pytest.fail('evaluate was called')
+  )
+  before = {
+      path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
+  }
+  pipeline.run(tiny_config, finished)
+  pipeline.run(None, finished)
+  assert capsys.readouterr().out.count('Report: ') == 2
+  assert {
+      path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
+  } == before
+
+
+@pytest.mark.usefixtures('no_training')
+def test_each_finished_stage_is_skipped_by_itself(finished, tiny_config):
+  for stage in ('classifier', 'maps', 'impactx'):
+    pipeline.run(tiny_config, finished, stage)
