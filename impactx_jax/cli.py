@@ -50,7 +50,7 @@ def run(stage: Callable[[], str], usage: str) -> None:
       print('\nInstalled recipes: ' + ', '.join(_recipes()))
       sys.exit(0)
     try:
-      rest = flags.FLAGS([_resolve_recipe(argument) for argument in argv])
+      rest = flags.FLAGS(_resolve_recipes(argv))
       if len(rest) > 1:
         raise InputError(
             f'Unexpected argument {rest[1]!r}: all options are flags, '
@@ -125,14 +125,23 @@ def _recipes() -> list[str]:
   )
 
 
-def _resolve_recipe(argument: str) -> str:
-  """Turns --config=NAME into the path of the installed recipe."""
-  flag, _, value = argument.partition('=')
-  if flag not in ('--config', '-config') or not value:
-    return argument
+def _resolve_recipes(argv: list[str]) -> list[str]:
+  """Turns --config=NAME, or --config NAME, into the recipe's path."""
+  resolved = list(argv)
+  for i, argument in enumerate(argv):
+    flag, _, value = argument.partition('=')
+    if flag in ('--config', '-config') and value:
+      resolved[i] = f'{flag}={_recipe_path(value)}'
+    elif argv[i - 1] in ('--config', '-config'):
+      resolved[i] = _recipe_path(argument)
+  return resolved
+
+
+def _recipe_path(value: str) -> str:
+  """Returns the file of a recipe, with its parameter if it has one."""
   path, colon, parameter = value.partition(':')
   if os.path.exists(path):
-    return argument
+    return value
   from impactx_jax import configs
 
   name = path.removesuffix('.py').removeprefix('configs/')
@@ -140,7 +149,7 @@ def _resolve_recipe(argument: str) -> str:
     error = unknown_choice('recipe', path, _recipes(), '--config')
     raise InputError(f'{error} A path to a file of your own works as well.')
   folder = next(iter(configs.__path__))
-  return f'{flag}={folder}/{name}.py{colon}{parameter}'
+  return f'{folder}/{name}.py{colon}{parameter}'
 
 
 def _flag_help() -> str:

@@ -12,8 +12,8 @@ second branch that predicts the explanations while it helps to classify, and
 evaluates both. Stages that are complete are skipped; a run that was killed
 continues where it was.
 
-  impactx --config=quickstart --workdir=/tmp/quickstart
-  impactx --workdir=/tmp/quickstart --stage=evaluate
+  impactx --config=quickstart --workdir=runs/quickstart
+  impactx --workdir=runs/quickstart --stage=evaluate
 """
 STAGE = flags.DEFINE_string(
     'stage', 'all',

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import pathlib
 import shutil
 
@@ -147,6 +148,7 @@ VALUES = (
     ('method.map_channels', 2),
     ('attribution.max_evals', 1),
     ('attribution.batch_size', 1),
+    ('attribution.images_per_step', -1),
     ('attribution.num_examples', -1),
     ('attribution.shard_size', 0),
     ('attribution.blur_kernel', -1),
@@ -163,6 +165,24 @@ def test_value_out_of_range_is_refused(tmp_path, path, value):
   config = common.get_config()
   _set(config, path, value)
   _refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+@pytest.mark.parametrize(('path', 'value', 'parts'), [
+    ('masker', 'inpaint_telea', ('shap_partition', 'blur')),
+    ('masker', 'inpaint_ns', ('shap_partition', 'blur')),
+    ('grid', 3, ('3', 'power of two')),
+])
+def test_option_that_the_explainer_cannot_meet_is_refused(
+    tmp_path, path, value, parts
+):
+  config = common.get_config()
+  config.attribution.explainer = 'partition_grid'
+  _set(config, f'attribution.{path}', value)
+  _refused(
+      config, tmp_path / 'run', 'all', *parts, f'--config.attribution.{path}='
+  )
   assert not (tmp_path / 'run').exists()
 
 
@@ -389,6 +409,26 @@ def test_other_classifier_must_be_there(
 
 
 @pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('entry', 'value'), [
+    ('class_names', ['cat', 'dog']), ('image_shape', [28, 28, 1]),
+])
+def test_other_classifier_must_be_of_such_images(
+    finished, tmp_path, tiny_config, entry, value
+):
+  summary = json.loads((finished / 'classifier' / 'summary.json').read_text())
+  _edit_json(
+      finished / 'classifier' / 'summary.json',
+      data=summary['data'] | {entry: value},
+  )
+  tiny_config.attribution.classifier = str(finished)
+  _refused(
+      tiny_config, tmp_path / 'run', 'maps', str(finished), str(value[0]),
+      str(summary['data'][entry][0]), '--config.attribution.classifier=',
+  )
+  assert not _begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
 def test_stage_two_without_maps_is_refused(finished, tiny_config):
   for name in ('maps', 'impactx', 'impactx_lambda0', 'report'):
     shutil.rmtree(finished / name)
@@ -586,6 +626,31 @@ def test_data_that_changed_since_stage_one_are_refused(
   _refused(
       tiny_config, finished, stage, '1292', '1291', '--config.data.data_dir='
   )
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+@pytest.mark.parametrize('name', [
+    'classifier/config.json', 'classifier/summary.json', 'maps/manifest.json',
+    'report/metrics.json',
+])
+def test_record_that_is_truncated_is_named(finished, tiny_config, name):
+  content = (finished / name).read_bytes()
+  (finished / name).write_bytes(content[: len(content) // 2])
+  _refused(tiny_config, finished, 'all', str(finished / name), '--workdir')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_paths_are_recorded_so_that_they_lead_there_from_any_folder(
+    tmp_path, tiny_config, data_dir, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  tiny_config.data.data_dir = os.path.relpath(data_dir, tmp_path)
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(tiny_config, 'run')
+  for folder in ('run', 'run/classifier'):
+    config = json.loads((tmp_path / folder / 'config.json').read_text())
+    assert config['data']['data_dir'] == data_dir
+    assert config['attribution']['classifier'] == ''
 
 
 # --- A loss that is not a number --------------------------------------------

@@ -268,14 +268,22 @@ def batched_explainer(
     )
   if images_per_step is not None:
     check_at_least('images_per_step', images_per_step, 1)
-  programs = {}
+  inspected, programs = {}, {}
 
   def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
+    _check_inputs(images, labels)
     shape, classes = images.shape[1:], labels.shape[1:]
-    limit = _check_inputs(score_fn, images, labels)
-    if not len(images):
+    if not labels.size:
       return np.zeros((*images.shape, *classes), np.float32)
+    if shape not in inspected:
+      inspected[shape] = _inspect(score_fn, shape)
+    num_classes, limit = inspected[shape]
+    if not 0 <= labels.min() <= labels.max() < num_classes:
+      raise InputError(
+          f'Labels from {labels.min()} to {labels.max()}, but there are '
+          f'{num_classes} scores: give labels from 0 to {num_classes - 1}.'
+      )
     rows = images_per_step
     if rows is None:
       # Few images are not padded to a whole batch; rounded up to a power of
@@ -307,8 +315,7 @@ def batched_explainer(
   return explain
 
 
-def _check_inputs(score_fn, images, labels):
-  """Returns the largest number of images in one call of the model."""
+def _check_inputs(images, labels):
   if images.ndim != 4 or labels.ndim not in (1, 2):
     raise InputError(
         f'Images of shape {images.shape} and labels of shape {labels.shape}: '
@@ -316,31 +323,29 @@ def _check_inputs(score_fn, images, labels):
     )
   if len(images) != len(labels) or labels.dtype.kind not in 'iu':
     raise InputError(
-        f'{len(images)} images with {len(labels)} labels of type '
+        f'{len(images)} images and {len(labels)} labels of type '
         f'{labels.dtype}: give one integer, or one row of integers, an image.'
     )
+
+
+def _inspect(score_fn, shape):
+  """Returns the number of classes, and how many images a call may have."""
   one, two = (
-      jax.make_jaxpr(score_fn)(
-          jax.ShapeDtypeStruct((n, *images.shape[1:]), jnp.float32)
-      )
+      jax.make_jaxpr(score_fn)(jax.ShapeDtypeStruct((n, *shape), jnp.float32))
       for n in (1, 2)
   )
-  scores = two.out_avals[0].shape if len(two.out_avals) == 1 else None
-  if scores is None or len(scores) != 2 or scores[0] != 2:
+  scores = [x.shape for x in two.out_avals]
+  if len(scores) != 1 or len(scores[0]) != 2 or scores[0][0] != 2:
     raise InputError(
         'The scoring function must map images [B, H, W, C] to scores [B, K]; '
-        f'for B = 2 its result has shape {scores}.'
+        f'for B = 2 it returns {scores}.'
     )
-  if labels.size and not 0 <= labels.min() <= labels.max() < scores[1]:
-    raise InputError(
-        f'Labels from {labels.min()} to {labels.max()}, but the model scores '
-        f'{scores[1]} classes: give labels from 0 to {scores[1] - 1}.'
-    )
-  # The difference is what an image adds; weights do not count.
+  # What one image more adds; arrays of weights do not count.
   sizes = zip(_array_sizes(one.jaxpr), _array_sizes(two.jaxpr), strict=False)
-  largest = max([4 * math.prod(images.shape[1:])] + [more - less for less, more in sizes])
+  largest = max([4 * math.prod(shape)] + [more - less for less, more in sizes])
   device = 'cpu' if jax.default_backend() == 'cpu' else 'other'
-  return max(1, min(CALL_IMAGES[device], CALL_BYTES[device] // largest))
+  limit = min(CALL_IMAGES[device], CALL_BYTES[device] // largest)
+  return scores[0][1], max(1, limit)
 
 
 def _array_sizes(jaxpr):

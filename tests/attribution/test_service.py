@@ -73,7 +73,8 @@ class _Linear:
         explain=self.explain,
         score=self.score,
         background=np.zeros_like,
-        max_evals=7,
+        evaluations=7,
+        chunk=_SHARD_SIZE,
     )
     return dataclasses.replace(teacher, **changes)
 
@@ -194,10 +195,9 @@ def test_the_explainer_gets_images_between_0_and_1(tmp_path):
   )
 
 
-def test_a_shard_is_explained_in_chunks(tmp_path, monkeypatch, finished):
-  monkeypatch.setattr(service, 'CHUNK', 3)
+def test_a_shard_is_explained_in_chunks(tmp_path, finished):
   linear = _Linear()
-  _write(tmp_path, linear.teacher())
+  _write(tmp_path, linear.teacher(chunk=3))
   sizes = [len(images) for images in linear.explained[2:]]
   assert sizes == [3, 1, 3, 1, 2]
   assert _contents(tmp_path) == _contents(finished)
@@ -234,13 +234,14 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path, finished, calls):
     assert path.stat().st_mtime_ns == modified
 
 
+@pytest.mark.parametrize('index', range(_NUM_SHARDS))
 def test_a_failed_write_is_reported_and_can_be_continued(
-    tmp_path, finished, monkeypatch
+    tmp_path, finished, monkeypatch, index
 ):
   write_shard = records.write_shard
 
   def full_disk(path, columns):
-    if path == _shard(tmp_path, 1):
+    if path == _shard(tmp_path, index):
       raise OSError('No space left on device')
     write_shard(path, columns)
 
@@ -444,8 +445,8 @@ def _with_nan(attribution):
 
 @pytest.mark.parametrize(
     'change',
-    [_with_nan, np.zeros_like, np.negative, lambda x: x + 1e-3],
-    ids=['nan', 'zero', 'negative', 'slightly off'],
+    [_with_nan, np.zeros_like, np.negative, lambda x: 1.01 * x],
+    ids=['nan', 'zero', 'negative', 'a hundredth off'],
 )
 def test_a_map_that_is_not_complete_is_not_written(
     tmp_path, finished, change
@@ -470,13 +471,13 @@ def test_a_score_of_nan_is_not_written(tmp_path):
   assert not list(tmp_path.glob('maps-*'))
 
 
-def test_the_noise_of_float32_is_no_gap(tmp_path):
+def test_rounding_errors_are_no_gap(tmp_path):
   linear = _Linear()
   teacher = linear.teacher(
-      explain=_spoil(linear.explain, lambda x: x * np.float32(1 + 1e-5))
+      explain=_spoil(linear.explain, lambda x: 1.0005 * x)
   )
   manifest = _write(tmp_path, teacher)
-  assert manifest['completeness']['largest_gap'] > 1e-6
+  assert manifest['completeness']['largest_gap'] > service.ABSOLUTE_GAP
 
 
 def test_an_explainer_need_not_be_complete(tmp_path):
@@ -502,6 +503,8 @@ def test_the_gap_of_several_classes_is_the_largest():
 def test_two_processes_write_what_one_does(tmp_path, finished):
   linears = [_Linear(), _Linear()]
   reached = []
+  manifest = tmp_path / records.MANIFEST
+  written = []
 
   def process(index: int) -> None:
     _write(
@@ -516,13 +519,15 @@ def test_two_processes_write_what_one_does(tmp_path, finished):
     reached.append(index)
     if reached == [1]:
       # The second process is done and waits; now the first one runs.
-      assert not (tmp_path / records.MANIFEST).exists()
+      assert not manifest.exists()
       assert not _shard(tmp_path, 0).exists()
       assert _shard(tmp_path, 1).exists()
       process(0)
+      written.append(manifest.stat().st_mtime_ns)
 
   process(1)
   assert reached == [1, 0, 0, 1]
+  assert [manifest.stat().st_mtime_ns] == written  # Once, by the first.
   assert _contents(tmp_path) == _contents(finished)
   explained = [
       [len(images) for images in linear.explained[2:]] for linear in linears
@@ -579,7 +584,17 @@ def test_the_estimate_comes_before_the_work(tmp_path, monkeypatch):
   assert '0.500 s an image' in time
   order = [events.index(e) for e in (said, 'call 0', 'call 1', time, 'call 2')]
   assert order == sorted(order)
-  assert len(linear.explained[0]) == service.PROBE
+  assert [len(images) for images in linear.explained[:2]] == [4, 4]
+
+
+@pytest.mark.parametrize(('chunk', 'probed'), [(3, 3), (100, 5)])
+def test_the_estimate_explains_a_chunk_but_not_too_many(
+    tmp_path, monkeypatch, chunk, probed
+):
+  monkeypatch.setattr(service, 'PROBE', 5)
+  linear = _Linear()
+  _write(tmp_path, linear.teacher(chunk=chunk))
+  assert [len(images) for images in linear.explained[:2]] == [probed] * 2
 
 
 def test_the_estimate_is_of_what_is_missing(tmp_path, finished, monkeypatch):

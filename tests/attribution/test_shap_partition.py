@@ -287,6 +287,18 @@ def test_inpainting_an_image_below_1_is_what_shap_breaks():
   assert np.linalg.norm(ours - broken) > 0.5 * np.linalg.norm(ours)
 
 
+@pytest.mark.parametrize('rest', [-0.3, 0.3])
+def test_inpainting_rounds_to_the_nearest_byte(rest):
+  # Where a cast alone would make 99.7 into 99.
+  image = np.clip(_images(1), 0.1, 0.9)
+  image = np.rint(image * 255) / np.float32(255)
+  explain = _explainer('inpaint_telea')
+  np.testing.assert_array_equal(
+      explain(image + np.float32(rest / 255), np.array([0])),
+      explain(image, np.array([0])),
+  )
+
+
 def test_the_model_sees_inpainted_images_between_0_and_1(recorder):
   image = _images(1)
   _explainer('inpaint_telea')(image, np.array([0]))

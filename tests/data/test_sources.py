@@ -51,7 +51,7 @@ def _draw_folder(folder: pathlib.Path, splits=('train', 'test')) -> None:
         mode, size = KINDS[label][i % 3]
         _draw(folder / split / label / f'{i}.png', colour, mode, size)
   # JPEG keeps colours to within a few grey values.
-  _draw(folder / 'train' / 'cat' / 'photo.JPEG', COLOURS['cat'])
+  _draw(folder / 'train' / 'cat' / 'schöne Katze 1.JPEG', COLOURS['cat'])
 
 
 @pytest.fixture(scope='module')

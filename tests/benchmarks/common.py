@@ -1,0 +1,103 @@
+"""A trained LeNet-5 and images for the benchmarks, without TensorFlow."""
+
+import pathlib
+
+from impactx_jax import methods
+from impactx_jax.configs import common as recipes
+from impactx_jax.methods.base import Task
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+TASK = Task(num_classes=10, image_shape=(32, 32, 3))
+
+
+def load_images(npz: str, data_dir: str) -> dict[str, np.ndarray]:
+  """Loads float32 images [N, 32, 32, 3] in [0, 1] and labels.
+
+  Args:
+    npz: File with `train_images`, `train_labels`, `test_images` and
+      `test_labels`, the images uint8; or ''.
+    data_dir: Where TFDS has CIFAR-10; or ''. With neither, scikit-learn's
+      digits are used, four pixels a side for each of theirs.
+  """
+  if npz:
+    data = dict(np.load(npz))
+  elif data_dir:
+    from impactx_jax.data import sources
+
+    config = recipes.get_config().data
+    config.update(name='cifar10', data_dir=data_dir)
+    dataset = sources.load(config, seed=0)
+    data = {
+        f'{split}_{name}s': columns[name]
+        for split, columns in (('train', dataset.train), ('test', dataset.test))
+        for name in ('image', 'label')
+    }
+  else:
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    images = np.kron(digits.images * 255 / 16, np.ones((1, 4, 4)))
+    images = np.repeat(images[..., None], 3, axis=-1).astype(np.uint8)
+    data = {
+        'train_images': images[:1400],
+        'train_labels': digits.target[:1400],
+        'test_images': images[1400:],
+        'test_labels': digits.target[1400:],
+    }
+  return {
+      name: (x / 255).astype(np.float32) if 'images' in name else x
+      for name, x in data.items()
+  }
+
+
+def train_lenet(images: np.ndarray, labels: np.ndarray, *, steps: int):
+  """Trains a LeNet-5 with Adam in batches of 64; returns its parameters."""
+  method = methods.create('baseline', recipes.get_config(), TASK)
+  params, collections = method.init(jax.random.key(0))
+  optimizer = optax.adam(1e-3)
+
+  @jax.jit
+  def step(params, opt_state, batch):
+    gradients, _ = jax.grad(method.loss, has_aux=True)(
+        params, collections, batch, None
+    )
+    updates, opt_state = optimizer.update(gradients, opt_state)
+    return optax.apply_updates(params, updates), opt_state
+
+  opt_state = optimizer.init(params)
+  generator = np.random.default_rng(0)
+  for _ in range(steps):
+    rows = generator.integers(0, len(labels), 64)
+    batch = {'image': images[rows], 'label': jnp.asarray(labels[rows])}
+    params, opt_state = step(params, opt_state, batch)
+  return params
+
+
+def score_fn(params):
+  """Returns images -> class probabilities."""
+  method = methods.create('baseline', recipes.get_config(), TASK)
+  variables = {'params': params, 'collections': {}}
+  return lambda images: jax.nn.softmax(
+      method.predict(variables, images).logits
+  )
+
+
+def save_params(folder: str, params) -> None:
+  leaves = {
+      jax.tree_util.keystr(path): np.asarray(leaf)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+  }
+  np.savez(pathlib.Path(folder) / 'params.npz', **leaves)
+
+
+def load_params(folder: str):
+  """Reads what `save_params` wrote."""
+  method = methods.create('baseline', recipes.get_config(), TASK)
+  shapes, _ = jax.eval_shape(method.init, jax.random.key(0))
+  stored = np.load(pathlib.Path(folder) / 'params.npz')
+  return jax.tree_util.tree_map_with_path(
+      lambda path, _: stored[jax.tree_util.keystr(path)], shapes
+  )
