@@ -33,7 +33,8 @@ def explain(
     score_fn: Any jittable function, images float32 [B, H, W, C] -> scores
       [B, K], of any B. The score is explained as it comes: no link function,
       no softmax.
-    images: float32 [N, H, W, C], in the range that the model takes.
+    images: float32 [N, H, W, C], in the range that the model takes; [0, 1]
+      for the inpainting maskers.
     labels: int [N], the class to explain for each image, or [N, K'] for
       several at once, as shap's `outputs` does.
     explainer: 'partition' (shap's best-first recursion), 'partition_grid'

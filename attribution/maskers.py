@@ -68,7 +68,10 @@ def background(
   if masker in INPAINT_MASKERS:
     mean = images.mean(axis=(1, 2), keepdims=True)
     return np.broadcast_to(mean, images.shape).copy()
-  colour = np.broadcast_to(
-      np.asarray(mask_value, np.float32), images.shape[3:]
-  )
+  colour = np.asarray(mask_value, np.float32)
+  if colour.shape not in ((), (1,), images.shape[3:]):
+    raise InputError(
+        f'The mask value has the shape {colour.shape}; give one number, or '
+        f'one for each of the {images.shape[3]} channels.'
+    )
   return np.broadcast_to(colour, images.shape).copy()

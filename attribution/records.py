@@ -124,12 +124,16 @@ def read_shard(path: epath.Path) -> Columns:
     joined = b''.join(parsed[name].numpy().tolist())
     return np.frombuffer(joined, dtype).reshape(count, *shape)
 
+  def text(name):
+    # astype('U') would take bytes for ASCII; file names may hold any text.
+    return np.array([value.decode() for value in parsed[name].numpy()])
+
   def ragged(name):
     return tf.sparse.to_dense(parsed[name]).numpy().reshape(count, -1)
 
   return {
-      'id': parsed['id'].numpy().astype('U'),
-      'split': parsed['split'].numpy().astype('U'),
+      'id': text('id'),
+      'split': text('split'),
       'image': raw('image', np.uint8, shape[:3]),
       'label': parsed['label'].numpy().astype(np.int32),
       'classes': ragged('classes').astype(np.int32),
@@ -182,7 +186,9 @@ def read(
   """
   directory = epath.Path(directory)
   manifest = read_manifest(directory)
-  for name, wanted in (expected or {}).items():
+  # As JSON keeps it: the manifest has lists where a config has tuples.
+  expected = json.loads(json.dumps(expected or {}))
+  for name, wanted in expected.items():
     if manifest.get(name) != wanted:
       raise InputError(
           f'The maps in {directory} were made with another {name}: the '

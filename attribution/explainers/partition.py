@@ -21,7 +21,6 @@ from attribution.explainers import partition_tree
 from attribution.explainers.partition_grid import batched_explainer
 from attribution.explainers.partition_grid import check_at_least
 from attribution.explainers.partition_grid import exact_entries
-from attribution.explainers.partition_grid import exact_plan
 from attribution.explainers.partition_grid import Explain
 from attribution.explainers.partition_grid import masked_scorer
 from attribution.explainers.partition_grid import Run
@@ -162,7 +161,7 @@ def _best_first(
   # As many entries as there are, if that is less: 2^depth for each node.
   budget = min(budget, int(np.sum(2.0 ** tree.depths[inner])))
   levels = _first_levels(tree, expansions, budget)
-  plan = exact_plan(tree, inner & (tree.depths < levels))
+  plan = partition_tree.exact_plan(tree, inner & (tree.depths < levels))
   first = 4**levels
   budget -= (4**levels - 1) // 3
   # A step in which less than P entries are expanded empties the queue, or is

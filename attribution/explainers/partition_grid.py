@@ -9,11 +9,11 @@ are made of: scoring masked images, and explaining batches of a fixed size.
 
 from collections.abc import Callable
 import math
-from typing import NamedTuple
 
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers import partition_tree
+from attribution.explainers.partition_tree import ExactPlan
 from attribution.explainers.partition_tree import PartitionTree
 import jax
 from jax import lax
@@ -49,9 +49,8 @@ def partition_grid(
   or single pixels where these are reached first. On a square image they are a
   grid x grid checkerboard; on another one there are as many, as near to
   squares as the tree makes them. A cell's value is spread evenly over its
-  pixels and channels. It takes 2 (grid^4 - 1) / 3 evaluations an image (2730
-  for 8) and two for the ends; `shap.PartitionExplainer` gives the same if it
-  may take as many and the leaves of its tree are the cells.
+  pixels and channels. It takes 2 (grid^4 - 1) / 3 evaluations an image, 2730
+  for 8, and two for the ends.
 
   Args:
     score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K]. The score
@@ -79,7 +78,8 @@ def partition_grid(
 
   def build(tree, limit):
     pixels = np.prod(tree.boxes[:, 1, :2] - tree.boxes[:, 0, :2], axis=1)
-    plan = exact_plan(tree, (tree.depths < splits) & (pixels > 1))
+    expanded = (tree.depths < splits) & (pixels > 1)
+    plan = partition_tree.exact_plan(tree, expanded)
 
     def run(images, backgrounds, classes):
       score = masked_scorer(score_fn, images, backgrounds, classes, limit)
@@ -105,40 +105,6 @@ def partition_grid(
       evals_per_step=16,
       compile_fn=compile_fn,
   )
-
-
-class ExactPlan(NamedTuple):
-  """What the exact pass evaluates; it is the same for all images.
-
-  Attributes:
-    nodes: For each level from the root down, int [entries].
-    contexts: For each level, int [entries].
-    expanded: For each level, bool [entries]; the others keep their credit.
-    masks: Nodes and contexts, both int [n]: nothing shown, everything shown,
-      then two for each expanded entry, level by level.
-  """
-
-  nodes: list[np.ndarray]
-  contexts: list[np.ndarray]
-  expanded: list[np.ndarray]
-  masks: tuple[np.ndarray, np.ndarray]
-
-
-def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
-  """Plans to expand nodes in all their contexts, given bool [M] which."""
-  nodes, contexts = np.zeros(1, int), np.zeros(1, int)
-  masks = [np.array([[0, 0], [0, partition_tree.SHOW_ALL]])]
-  levels = [(nodes, contexts, expanded[nodes])]
-  while levels[-1][-1].any():
-    grow = expanded[nodes]
-    nodes, contexts = partition_tree.child_entries(
-        tree, nodes[grow], contexts[grow]
-    )
-    evaluated = np.stack([nodes, contexts])[:, :, partition_tree.EVALUATED]
-    masks.append(evaluated.reshape(2, -1))
-    nodes, contexts = nodes.ravel(), contexts.ravel()
-    levels.append((nodes, contexts, expanded[nodes]))
-  return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
 
 
 def exact_entries(
@@ -246,12 +212,9 @@ def batched_explainer(
     build: Takes the tree of the images and the largest number of images in
       one call of the model, and returns the program.
     score_fn: Images -> scores [B, K].
-    masker: See `attribution.maskers`.
-    blur_kernel: See `attribution.maskers`.
-    mask_value: See `attribution.maskers`.
-    images_per_step: Rows of a batch, or None.
-    evals_per_step: Evaluations of an image in one call of the model; decides
-      the rows of a batch if `images_per_step` is None.
+    masker: With `blur_kernel` and `mask_value` see `attribution.maskers`.
+    images_per_step: Rows of a batch; None chooses.
+    evals_per_step: Evaluations of an image in one call of the model.
     compile_fn: Compiles the program.
 
   Raises:
@@ -260,11 +223,10 @@ def batched_explainer(
   maskers.check(masker, blur_kernel)
   if masker in maskers.INPAINT_MASKERS:
     raise InputError(
-        f'The masker {masker!r} fills hidden pixels from the visible ones, '
-        'mask by mask, and needs the explainer shap_partition; this one '
-        f'takes {", ".join(maskers.BACKGROUND_MASKERS)}. Change the one with '
-        '--config.attribution.explainer=NAME or the other with '
-        '--config.attribution.masker=NAME.'
+        f'The masker {masker!r} needs --config.attribution.explainer='
+        'shap_partition; this explainer takes '
+        f'{", ".join(maskers.BACKGROUND_MASKERS)}. Change either, the masker '
+        'with --config.attribution.masker=NAME.'
     )
   if images_per_step is not None:
     check_at_least('images_per_step', images_per_step, 1)
@@ -286,14 +248,13 @@ def batched_explainer(
       )
     rows = images_per_step
     if rows is None:
-      # Few images are not padded to a whole batch; rounded up to a power of
-      # two, for otherwise every number of images would be compiled anew.
-      few = 1 << (len(images) - 1).bit_length()
-      rows = min(max(1, limit // evals_per_step), few)
-    if (shape, classes, rows) not in programs:
+      # A power of two, so that common numbers of images divide evenly; fewer
+      # images are rounded up to one, so that not each number is compiled anew.
+      few = (len(images) - 1).bit_length()
+      rows = 1 << min(round(math.log2(max(1, limit / evals_per_step))), few)
+    if shape not in programs:  # Compiles for each number of rows and classes.
       program = build(partition_tree.build_tree(shape), limit)
-      programs[shape, classes, rows] = compile_fn(program)
-    program = programs[shape, classes, rows]
+      programs[shape] = compile_fn(program)
     labels = labels.reshape(len(labels), -1).astype(np.int32)
     maps, pending = [], None
     for start in range(0, len(images), rows):
@@ -304,7 +265,7 @@ def batched_explainer(
           batch, masker, blur_kernel=blur_kernel, mask_value=mask_value
       )
       # Dispatched before the result of the last batch is waited for.
-      result = program(batch, hidden, labels[index])
+      result = programs[shape](batch, hidden, labels[index])
       if pending is not None:
         maps.append(np.asarray(pending))
       pending = result
@@ -349,10 +310,10 @@ def _inspect(score_fn, shape):
 
 
 def _array_sizes(jaxpr):
-  """Returns the bytes of every array that a program computes, in order."""
+  """Returns the bytes of every array that is computed, at four a number."""
   sizes = []
   for equation in jaxpr.eqns:
-    sizes += [x.aval.size * x.aval.dtype.itemsize for x in equation.outvars]
+    sizes += [4 * getattr(x.aval, 'size', 0) for x in equation.outvars]
     for inner in jax.tree.leaves(list(equation.params.values())):
       inner = getattr(inner, 'jaxpr', inner)
       if hasattr(inner, 'eqns'):

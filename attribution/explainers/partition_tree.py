@@ -5,9 +5,6 @@ first, rows before columns where they are alike, channels last. A side of odd
 length leaves the smaller half at its far end, as in `shap.maskers.Image`,
 whose feature numbers run against its own boxes.
 
-Everything here is NumPy and is computed once for a shape, except
-`visibility_keys` and `spread`, which are traced into the explainers.
-
 How a mask is written in one integer: the recursion reaches a node along a
 path, and at every split of the path the sibling that was left behind is either
 shown or hidden. A feature outside the node belongs to exactly one of these
@@ -21,6 +18,7 @@ one dimension each are enough, for any image.
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 from attribution.errors import InputError
 import jax
@@ -82,8 +80,7 @@ def build_tree(shape: tuple[int, int, int]) -> PartitionTree:
   """Builds the tree of an image shape (H, W, C) in O(features) memory.
 
   Raises:
-    InputError: for a side of zero, or if a path of the tree has more than 31
-      splits, which takes more than 32,768 pixels a side.
+    InputError: for a side of zero, or more than 31 splits on a path.
   """
   if len(shape) != 3 or min(shape) < 1:
     raise InputError(
@@ -240,8 +237,7 @@ def child_entries(tree, nodes, contexts):
     contexts: int [..., n].
 
   Returns:
-    Nodes and contexts of the entries, both int [..., n, 4]. NumPy arrays for
-    NumPy arrays, else JAX arrays.
+    Nodes and contexts of the entries, int [..., n, 4] both; NumPy for NumPy.
   """
   xp = np if isinstance(nodes, np.ndarray) else jnp
   children, bits = xp.asarray(tree.children), xp.asarray(tree.split_bits)
@@ -251,6 +247,40 @@ def child_entries(tree, nodes, contexts):
       xp.stack([first, second, first, second], axis=-1),
       xp.stack([contexts, contexts, shown, shown], axis=-1),
   )
+
+
+class ExactPlan(NamedTuple):
+  """What the exact pass evaluates; it is the same for all images.
+
+  Attributes:
+    nodes: For each level from the root down, int [entries].
+    contexts: For each level, int [entries].
+    expanded: For each level, bool [entries]; the others keep their credit.
+    masks: int [2, n], nodes and contexts: nothing shown, everything shown,
+      then two for each expanded entry, level by level.
+  """
+
+  nodes: tuple[np.ndarray, ...]
+  contexts: tuple[np.ndarray, ...]
+  expanded: tuple[np.ndarray, ...]
+  masks: np.ndarray
+
+
+def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
+  """Plans to expand nodes in all their contexts, given bool [M] which."""
+  nodes, contexts = np.zeros(1, int), np.zeros(1, int)
+  masks = [np.array([[0, 0], [0, SHOW_ALL]])]
+  levels = [(nodes, contexts, expanded[nodes])]
+  while levels[-1][-1].any():
+    grow = expanded[nodes]
+    nodes, contexts = child_entries(
+        tree, nodes[grow], contexts[grow]
+    )
+    evaluated = np.stack([nodes, contexts])[:, :, EVALUATED]
+    masks.append(evaluated.reshape(2, -1))
+    nodes, contexts = nodes.ravel(), contexts.ravel()
+    levels.append((nodes, contexts, expanded[nodes]))
+  return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
 
 
 def child_scores(f00, f11, f10, f01):

@@ -37,7 +37,8 @@ def shap_partition(
     masker: One of `attribution.maskers.MASKERS`.
     blur_kernel: Side of the blur in pixels; None or 0 is half the side.
     mask_value: Colour of the masks `mean` and `constant`.
-    max_evals: Model evaluations an image, the two ends included.
+    max_evals: Model evaluations an image, the two ends included; shap takes
+      them in pairs, so an odd number acts as the next even one.
     batch_size: Evaluations between two looks at the priority queue. It is
       part of the result, because it decides what is expanded first.
     seed: Breaks exact ties in the queue. shap draws them from NumPy's global
@@ -67,7 +68,7 @@ def shap_partition(
   def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     images = np.asarray(images, np.float32)
     labels = np.asarray(labels)
-    classes = labels.reshape(len(labels), -1)
+    classes = labels.reshape(len(labels), *(labels.shape[1:] or (1,)))
     hidden = maskers.background(
         images, masker, blur_kernel=blur_kernel, mask_value=mask_value
     )

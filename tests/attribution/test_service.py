@@ -477,7 +477,7 @@ def test_rounding_errors_are_no_gap(tmp_path):
       explain=_spoil(linear.explain, lambda x: 1.0005 * x)
   )
   manifest = _write(tmp_path, teacher)
-  assert manifest['completeness']['largest_gap'] > service.ABSOLUTE_GAP
+  assert manifest['completeness']['largest_gap'] > linear.teacher().absolute_gap
 
 
 def test_an_explainer_need_not_be_complete(tmp_path):
@@ -487,6 +487,23 @@ def test_an_explainer_need_not_be_complete(tmp_path):
   )
   manifest = _write(tmp_path, teacher)
   assert manifest['completeness']['largest_gap'] > 0.1
+
+
+def test_an_incomplete_map_must_be_finite_all_the_same(tmp_path):
+  linear = _Linear()
+  teacher = linear.teacher(
+      explain=_spoil(linear.explain, _with_nan), complete=False
+  )
+  with pytest.raises(RuntimeError, match=r'train/005\.png'):
+    _write(tmp_path, teacher)
+
+
+def test_coarser_scores_may_be_allowed_a_larger_gap(tmp_path):
+  linear = _Linear()
+  teacher = linear.teacher(
+      explain=_spoil(linear.explain, lambda x: x * 1.01), absolute_gap=1.0
+  )
+  assert _write(tmp_path, teacher)['completeness']['largest_gap'] > 1e-3
 
 
 def test_the_gap_of_several_classes_is_the_largest():

@@ -1,0 +1,394 @@
+"""Tests that `partition` has shap's tree, queue, budget and values."""
+
+import itertools
+
+from attribution import maskers
+from attribution.errors import InputError
+from attribution.explainers import partition_tree
+from attribution.explainers.partition import partition
+from attribution.explainers.partition_grid import CALL_IMAGES
+from attribution.model_fn import numpy_callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import shap
+
+SHAPES = [(8, 8, 1), (7, 5, 3), (12, 12, 3)]
+TREE_SHAPES = [*SHAPES, (5, 5, 1), (1, 9, 2), (13, 3, 4), (3, 1, 1), (1, 1, 2)]
+UNLIMITED = 10**6
+
+
+def _network(shape, classes=4, seed=0):
+  """A small dense network, with interactions between all pixels."""
+  rng = np.random.default_rng(seed)
+  size = int(np.prod(shape))
+  first = 3 * rng.normal(size=(size, 16)) / np.sqrt(size)
+  layers = [first, rng.normal(size=(16, 16)), rng.normal(size=(16, classes))]
+  layers = [layer.astype(np.float32) for layer in layers]
+
+  def logits(images):
+    hidden = images.reshape(len(images), -1)
+    for layer in layers[:-1]:
+      hidden = jnp.tanh(hidden @ layer)
+    return hidden @ layers[-1]
+
+  return logits
+
+
+def _softmax(logits):
+  return lambda images: jax.nn.softmax(logits(images))
+
+
+def _images(shape, count=3, seed=1):
+  return np.random.default_rng(seed).random((count, *shape), dtype=np.float32)
+
+
+def _by_shap(score_fn, images, classes, *, max_evals, batch_size, **masker):
+  """shap as documented, with a new masker and explainer for each image."""
+  call = numpy_callable(score_fn, 16)
+  backgrounds = maskers.background(images, **{'masker': 'blur', **masker})
+  maps = []
+  for image, background, outputs in zip(
+      images, backgrounds, classes, strict=True
+  ):
+    explainer = shap.PartitionExplainer(
+        call, shap.maskers.Image(background, image.shape)
+    )
+    explanation = explainer(
+        image[None],
+        max_evals=max_evals,
+        batch_size=batch_size,
+        outputs=outputs,
+        silent=True,
+    )
+    maps.append(explanation.values[0])
+  return np.stack(maps)
+
+
+def _assert_close(maps, expected, tolerance=1e-4):
+  """Relative L2 distance of every map, to `tolerance`."""
+  assert maps.shape == expected.shape
+  assert maps.dtype == np.float32
+  for ours, theirs in zip(maps, expected, strict=True):
+    norm = np.linalg.norm(theirs)
+    assert norm > 1e-3  # Or the comparison would be empty.
+    assert np.linalg.norm(ours - theirs) <= tolerance * norm
+
+
+def _box(tree, node):
+  mask = np.zeros(tree.shape, bool)
+  mask[tuple(itertools.starmap(slice, tree.boxes[node].T))] = True
+  return mask
+
+
+@pytest.mark.parametrize('shape', TREE_SHAPES)
+def test_tree_is_that_of_the_image_masker(shape):
+  tree = partition_tree.build_tree(shape)
+  clustering = shap.maskers.Image(np.zeros(shape), shape).clustering
+  masks = np.asarray(shap.utils.make_masks(clustering).todense())
+  features = len(tree.leaves)
+  assert len(tree.sizes) == 2 * features - 1
+  pairs = [(0, 2 * features - 2)]
+  for node, theirs in pairs:  # Grows as it is read.
+    np.testing.assert_array_equal(_box(tree, node).ravel(), masks[theirs])
+    assert tree.sizes[node] == masks[theirs].sum()
+    if theirs < features:
+      assert tree.leaves[theirs] == node
+    else:
+      children = clustering[theirs - features, :2].astype(int)
+      pairs += zip(tree.children[node], children, strict=True)
+      assert (tree.parents[tree.children[node]] == node).all()
+  assert len(pairs) == len(tree.sizes)
+
+
+def test_tree_of_a_large_image_is_small():
+  tree = partition_tree.build_tree((96, 96, 3))
+  arrays = [getattr(tree, name) for name in vars(tree) if name != 'tables']
+  total = sum(np.asarray(x).nbytes for x in (*arrays, *tree.tables))
+  assert total < 200 * len(tree.leaves)
+
+
+@pytest.mark.parametrize('shape', TREE_SHAPES)
+def test_masks_show_the_siblings_of_the_path(shape):
+  tree = partition_tree.build_tree(shape)
+  rng = np.random.default_rng(0)
+  nodes, contexts = [0], [partition_tree.SHOW_ALL]
+  expected = [np.ones(shape, bool)]
+  for _ in range(50):
+    node, context = 0, 0
+    mask = np.zeros(shape, bool)
+    while True:
+      nodes.append(node)
+      contexts.append(context)
+      expected.append(mask.copy())
+      if not tree.inner[node]:
+        break
+      entries, entry_contexts = partition_tree.child_entries(
+          tree, np.array(node), np.array(context)
+      )
+      entry = rng.integers(4)
+      child = entry % 2
+      if entry >= 2:
+        mask |= _box(tree, tree.children[node, 1 - child])
+      assert entries[entry] == tree.children[node, child]
+      node, context = entries[entry], entry_contexts[entry]
+  rows, columns = partition_tree.visibility_keys(
+      tree, jnp.asarray(nodes), jnp.asarray(contexts)
+  )
+  visible = np.asarray(rows[:, :, None] + columns[:, None, :] > 0)
+  np.testing.assert_array_equal(visible.reshape(-1, *shape), expected)
+
+
+@pytest.mark.parametrize('batch_size', [2, 10, 50])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_parity_with_shap(shape, batch_size):
+  score_fn = _softmax(_network(shape))
+  images = _images(shape)
+  classes = np.array([[0], [3], [1]])
+  settings = dict(max_evals=300, batch_size=batch_size)
+  maps = partition(score_fn, **settings)(images, classes)
+  _assert_close(maps, _by_shap(score_fn, images, classes, **settings))
+
+
+@pytest.mark.parametrize(
+    ('max_evals', 'batch_size'),
+    [(2, 10), (3, 10), (4, 10), (13, 10), (101, 7), (102, 1), (600, 500)],
+)
+def test_parity_at_odd_budgets_and_batches(max_evals, batch_size):
+  score_fn = _network((7, 5, 3))
+  images = _images((7, 5, 3), 2)
+  classes = np.array([[2], [0]])
+  settings = dict(max_evals=max_evals, batch_size=batch_size)
+  maps = partition(score_fn, **settings)(images, classes)
+  _assert_close(maps, _by_shap(score_fn, images, classes, **settings))
+
+
+@pytest.mark.parametrize('batch_size', [4, 50])
+def test_parity_when_the_budget_exceeds_the_tree(batch_size):
+  shape = (4, 3, 2)
+  score_fn = _network(shape)
+  images = _images(shape, 2)
+  classes = np.array([[2, 1], [0, 1]])
+  settings = dict(max_evals=UNLIMITED, batch_size=batch_size)
+  maps = partition(score_fn, **settings)(images, classes)
+  _assert_close(maps, _by_shap(score_fn, images, classes, **settings), 1e-5)
+
+
+def test_several_classes_share_one_queue():
+  shape = (8, 8, 1)
+  score_fn = _network(shape)
+  images = _images(shape)
+  classes = np.array([[0, 3, 1], [2, 1, 0], [3, 2, 2]])
+  settings = dict(max_evals=150, batch_size=10)
+  explain = partition(score_fn, **settings)
+  maps = explain(images, classes)
+  assert maps.shape == (3, *shape, 3)
+  _assert_close(maps, _by_shap(score_fn, images, classes, **settings))
+  # Alone, a class has a queue of its own and another map.
+  alone = explain(images, classes[:, 0])
+  assert alone.shape == (3, *shape)
+  one = explain(images, classes[:, :1])
+  np.testing.assert_array_equal(alone, one[..., 0])
+  assert np.linalg.norm(alone - maps[..., 0]) > 1e-2 * np.linalg.norm(alone)
+
+
+@pytest.mark.parametrize('masker', ['mean', 'constant'])
+def test_parity_where_part_of_the_image_is_the_background(masker):
+  # Nothing changes there, so the queue has many ties of exactly zero.
+  shape = (8, 8, 3)
+  score_fn = _network(shape)
+  colour = np.array([0.0, 0.5, 1.0], np.float32)
+  images = _images(shape)
+  images[:, :, 3:] = colour
+  classes = np.array([[0], [1], [2]])
+  maps = partition(score_fn, masker=masker, mask_value=colour, max_evals=400)(
+      images, classes
+  )
+  assert not maps[:, :, 4:].any()
+  expected = _by_shap(
+      score_fn, images, classes, max_evals=400, batch_size=10,
+      masker=masker, mask_value=colour,
+  )
+  _assert_close(maps, expected)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 1), (1, 2, 3)])
+@pytest.mark.parametrize('batch_size', [2, 50])
+def test_unlimited_budget_gives_owen_values(shape, batch_size):
+  score_fn = _network(shape)
+  images = _images(shape, 2)
+  explain = partition(score_fn, max_evals=UNLIMITED, batch_size=batch_size)
+  maps = explain(images, np.array([1, 3]))
+  for image, ours, label in zip(images, maps, [1, 3], strict=True):
+    owen = owen_values(score_fn, image, label)
+    np.testing.assert_allclose(ours, owen, atol=1e-5)
+
+
+def owen_values(score_fn, image, label):
+  """Mean contribution over all orders that keep the tree's nodes together."""
+  tree = partition_tree.build_tree(image.shape)
+  background = maskers.background(image[None], 'blur')[0]
+  leaf_features = {leaf: i for i, leaf in enumerate(tree.leaves)}
+  inner = np.flatnonzero(tree.inner)
+
+  def order(node, swapped):
+    if node in leaf_features:
+      return [leaf_features[node]]
+    first, second = tree.children[node]
+    if swapped[node]:
+      first, second = second, first
+    return order(first, swapped) + order(second, swapped)
+
+  values = np.zeros(image.size)
+  for swaps in itertools.product([False, True], repeat=len(inner)):
+    features = order(0, dict(zip(inner, swaps, strict=True)))
+    steps = [background.ravel()]
+    for feature in features:
+      steps.append(steps[-1].copy())
+      steps[-1][feature] = image.ravel()[feature]
+    scores = score_fn(np.stack(steps).reshape(-1, *image.shape))
+    values[features] += np.diff(np.asarray(scores, np.float64)[:, label])
+  return values.reshape(image.shape) / 2 ** len(inner)
+
+
+@pytest.mark.parametrize('max_evals', [2, 57, 500])
+def test_completeness(max_evals):
+  shape = (9, 6, 2)
+  score_fn = _network(shape)
+  images = _images(shape, 4)
+  labels = np.array([0, 1, 2, 3])
+  maps = partition(score_fn, max_evals=max_evals)(images, labels)
+  rows = np.arange(4)
+  hidden = maskers.background(images, 'blur')
+  gain = score_fn(images)[rows, labels] - score_fn(hidden)[rows, labels]
+  np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), gain, atol=1e-5)
+
+
+@pytest.mark.parametrize('count', [1, 3, 5, 8])
+@pytest.mark.parametrize('images_per_step', [None, 1, 3])
+def test_any_number_of_images(count, images_per_step):
+  score_fn = _network((8, 8, 1))
+  images = _images((8, 8, 1), 8)
+  labels = np.arange(8) % 4
+  expected = partition(score_fn, max_evals=100, images_per_step=8)(
+      images, labels
+  )
+  explain = partition(
+      score_fn, max_evals=100, images_per_step=images_per_step
+  )
+  maps = explain(images[:count], labels[:count])
+  _assert_close(maps, expected[:count], 1e-5)
+
+
+def test_no_images():
+  explain = partition(_network((4, 4, 1)))
+  empty = np.zeros((0, 4, 4, 1), np.float32)
+  assert explain(empty, np.zeros(0, int)).shape == (0, 4, 4, 1)
+  assert explain(empty, np.zeros((0, 2), int)).shape == (0, 4, 4, 1, 2)
+
+
+def test_jax_arrays():
+  score_fn = _network((8, 8, 1))
+  images, labels = _images((8, 8, 1)), np.array([0, 1, 2])
+  explain = partition(score_fn, max_evals=60)
+  maps = explain(jnp.asarray(images), jnp.asarray(labels))
+  assert isinstance(maps, np.ndarray)
+  np.testing.assert_array_equal(maps, explain(images, labels))
+
+
+@pytest.mark.parametrize('max_images', [1, 7, 20])
+def test_calls_of_the_model_are_bounded(monkeypatch, max_images):
+  monkeypatch.setitem(CALL_IMAGES, 'cpu', max_images)
+  network = _network((8, 8, 1))
+  sizes = []
+
+  def score_fn(images):
+    sizes.append(len(images))
+    return network(images)
+
+  images, labels = _images((8, 8, 1)), np.array([0, 1, 2])
+  settings = dict(max_evals=200, images_per_step=3, batch_size=20)
+  maps = partition(score_fn, **settings)(images, labels)
+  # The masks are divided, the images of a step are not.
+  assert max(sizes) == max(3, max_images // 3 * 3)
+  monkeypatch.undo()
+  _assert_close(maps, partition(network, **settings)(images, labels), 1e-5)
+
+
+def test_compiles_once():
+  network = _network((8, 8, 1))
+  traces = []
+
+  def score_fn(images):
+    traces.append(images.shape)
+    return network(images)
+
+  explain = partition(score_fn, max_evals=60)
+  images = _images((8, 8, 1), 4)
+  explain(images, np.zeros(4, int))
+  first = len(traces)
+  explain(images[:3], np.ones(3, int))
+  assert len(traces) == first
+
+
+def test_rows_can_be_spread_over_devices():
+  def halves(run):
+    run = jax.jit(run)
+
+    def call(*batch):
+      parts = [run(*(x[i : i + 2] for x in batch)) for i in (0, 2)]
+      return np.concatenate(parts)
+
+    return call
+
+  score_fn = _network((8, 8, 1))
+  images, labels = _images((8, 8, 1), 4), np.arange(4)
+  settings = dict(max_evals=60, images_per_step=4)
+  maps = partition(score_fn, compile_fn=halves, **settings)(images, labels)
+  expected = partition(score_fn, **settings)(images, labels)
+  _assert_close(maps, expected, 1e-5)
+
+
+@pytest.mark.parametrize('masker', maskers.INPAINT_MASKERS)
+def test_inpainting_is_for_shap(masker):
+  with pytest.raises(InputError, match='shap_partition'):
+    partition(_network((4, 4, 1)), masker=masker)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'masker': 'blurr'},
+        {'max_evals': 1},
+        {'batch_size': 0},
+        {'images_per_step': 0},
+        {'blur_kernel': -1},
+    ],
+)
+def test_impossible_settings(settings):
+  with pytest.raises(InputError, match=str(next(iter(settings.values())))):
+    partition(_network((4, 4, 1)), **settings)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'labels', 'message'),
+    [
+        ((4, 4, 1), [0, 1], 'shape'),
+        ((2, 4, 4, 1), [0], '2 images and 1 labels'),
+        ((2, 4, 4, 1), [0.0, 1.0], 'float'),
+        ((2, 4, 4, 1), [[[0]], [[1]]], 'shape'),
+        ((2, 4, 4, 1), [0, 4], 'from 0 to 4'),
+        ((2, 4, 4, 1), [-1, 0], 'from -1 to 0'),
+    ],
+)
+def test_impossible_inputs(shape, labels, message):
+  explain = partition(_network((4, 4, 1)), max_evals=10)
+  with pytest.raises(InputError, match=message):
+    explain(np.zeros(shape, np.float32), np.array(labels))
+
+
+def test_scores_must_be_a_matrix():
+  explain = partition(lambda images: images.mean(axis=(1, 2, 3)))
+  with pytest.raises(InputError, match=r'\[B, K\]'):
+    explain(np.zeros((2, 4, 4, 1), np.float32), np.zeros(2, int))
