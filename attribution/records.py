@@ -43,6 +43,21 @@ def write_json(path: epath.Path, content: Any) -> None:
   write_atomically(path, lambda name: epath.Path(name).write_text(text))
 
 
+def read_json(path: epath.Path) -> Any:
+  """Reads JSON that `write_json` wrote.
+
+  Raises:
+    InputError: if it is damaged.
+  """
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:  # Of the text's encoding too.
+    raise InputError(
+        f'{path} is truncated or damaged ({error}). Restore it, or delete '
+        f'{path.parent} to make what is in it anew with the same --workdir.'
+    ) from error
+
+
 def write_shard(path: epath.Path, columns: Columns) -> None:
   """Writes examples as one TFRecord shard, whole or not at all.
 
@@ -165,7 +180,7 @@ def read_manifest(directory: epath.PathLike) -> dict[str, Any]:
         f'{MANIFEST}. Make them with --stage=maps, or continue them with the '
         'same command.'
     )
-  return json.loads(path.read_text())
+  return read_json(path)
 
 
 def read(

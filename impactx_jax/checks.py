@@ -8,6 +8,10 @@ from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import train
+from impactx_jax.configs import common
+from impactx_jax.data import maps as map_data
+from impactx_jax.models.impactx import decoder_blocks
+from ml_collections import ConfigDict
 import numpy as np
 
 OUTPUTS = ('probability', 'logit')
@@ -15,6 +19,7 @@ OUTPUTS = ('probability', 'logit')
 
 def check(config) -> None:
   """Raises InputError for a config that cannot be run, before any work."""
+  check_fields(config)
   models.check(config.model)
   methods.check(config.method)
   for section in ('classifier', 'method'):
@@ -33,8 +38,21 @@ def check(config) -> None:
       attribution,
       evaluate.masking(attribution, np.zeros((1, 1, 1, 1), np.uint8)),
   )
+  if not 0 <= attribution.mask_value <= 1:
+    raise InputError(
+        f'config.attribution.mask_value is {attribution.mask_value}; it must '
+        'lie between 0 and 1. Change it with '
+        '--config.attribution.mask_value=V.'
+    )
+  size = tuple(config.data.image_size)
+  if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    raise InputError(
+        f'config.data.image_size is {size}; it must be (height, width) in '
+        'pixels. Change it with --config.data.image_size="(H, W)".'
+    )
   evaluation = config.evaluation
   for path, value, least in (
+      ('seed', config.seed, 0),
       ('attribution.max_evals', attribution.max_evals, 3),
       ('attribution.batch_size', attribution.batch_size, 2),
       ('attribution.images_per_step', attribution.images_per_step, 0),
@@ -73,12 +91,13 @@ def check_training(training, section: str) -> None:
     training: The config section.
     section: Its name, such as 'config.classifier.training'.
   """
-  parallel.check_batch_size(training.batch_size, f'--{section}.batch_size')
   if training.schedule not in train.SCHEDULES:
     raise unknown_choice(
         'schedule', training.schedule, train.SCHEDULES, f'--{section}.schedule'
     )
-  for field, least in (('epochs', 1), ('patience', 0), ('crop_padding', 0)):
+  for field, least in (
+      ('batch_size', 1), ('epochs', 1), ('patience', 0), ('crop_padding', 0)
+  ):
     if training[field] < least:
       raise InputError(
           f'{section}.{field} is {training[field]}; it must be {least} or '
@@ -89,3 +108,78 @@ def check_training(training, section: str) -> None:
         f'{section}.learning_rate is {training.learning_rate}; it must be '
         f'above 0. Change it with --{section}.learning_rate=R.'
     )
+
+
+def check_fields(config, known=None, path: str = 'config') -> None:
+  """Raises InputError unless a config has the fields of `common.get_config`.
+
+  The command line cannot set another field, but a recipe can, by a slip of
+  the pen, and the config of an old workdir can lack one.
+  """
+  known = common.get_config() if known is None else known
+  if not isinstance(config, ConfigDict):
+    raise InputError(
+        f'{path} is {config!r}, and must be a ConfigDict, as '
+        'configs/common.py makes it. Change the recipe given with --config.'
+    )
+  for name in config:
+    if name not in known:
+      raise unknown_choice(
+          'config field', f'{path}.{name}', [f'{path}.{n}' for n in known],
+          '--config=FILE or --config.FIELD',
+      )
+  for name, value in known.items():
+    if name not in config:
+      raise InputError(
+          f'The config has no field {path}.{name}. Begin the recipe with '
+          'config = common.get_config(), of impactx_jax.configs, which has '
+          'them all, and give it with --config=FILE.'
+      )
+    if isinstance(value, ConfigDict):
+      check_fields(config[name], value, f'{path}.{name}')
+
+
+def check_devices(config, sections) -> None:
+  """Raises InputError for a batch that does not divide among the devices.
+
+  Args:
+    config: The whole config.
+    sections: What is to be trained: 'classifier', 'method'.
+  """
+  for section in sections:
+    parallel.check_batch_size(
+        config[section].training.batch_size,
+        f'--config.{section}.training.batch_size',
+    )
+
+
+def check_sizes(config, data, sections) -> None:
+  """Raises InputError for sizes that do not suit the data.
+
+  Args:
+    config: The whole config.
+    data: The fingerprint of the data set.
+    sections: What is to be trained: 'classifier', 'method'.
+  """
+  decoder_blocks(*data['image_shape'][:2], config.method.decoder_start)
+  images = data['examples']['train']
+  mapped = map_data.share(
+      config.attribution.num_examples,
+      images,
+      images + data['examples']['validation'],
+  )
+  uses_maps = config.method.name != 'baseline'
+  counts = {'classifier': images, 'method': mapped if uses_maps else images}
+  for section in sections:
+    batch_size = config[section].training.batch_size
+    if batch_size > counts[section]:
+      raise InputError(
+          f'A batch of {batch_size} examples is more than the '
+          f'{counts[section]} there are to train on. Lower it with '
+          f'--config.{section}.training.batch_size=N'
+          + (
+              ', or make more maps with --config.attribution.num_examples=N.'
+              if section == 'method' and uses_maps
+              else '.'
+          )
+      )

@@ -17,6 +17,7 @@ from absl import flags
 from absl import logging
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+from ml_collections import ConfigDict
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -60,12 +61,15 @@ def run(stage: Callable[[], str], usage: str) -> None:
         raise InputError(
             'Say where results go with --workdir=DIR; --help lists all flags.'
         )
-    except flags.Error as error:
+      # A file that cannot be read is noticed when the config is first used.
+      getattr(CONFIG.value, 'seed', None)
+    except InputError as error:
       _fail(str(error))
     except (
-        AttributeError, KeyError, TypeError, ValueError, ImportError, OSError
+        flags.Error, AttributeError, KeyError, TypeError, ValueError,
+        ImportError, OSError,
     ) as error:
-      _fail(_first_argument(error))
+      _fail(_wrong_field(argv) or _reason(error))
     return rest
 
   def guarded(_) -> None:
@@ -100,11 +104,39 @@ def _fail(message: str) -> None:
   sys.exit(2)
 
 
-def _first_argument(error: Exception) -> str:
-  # A KeyError's str() has quotes around the message.
-  if len(error.args) == 1:
-    return str(error.args[0])
-  return str(error)
+def _reason(error: Exception) -> str:
+  """The message of an error of absl or ml_collections, as one sentence."""
+  text = str(error)
+  lines = text.strip().splitlines() or [type(error).__name__]
+  if 'Traceback (most recent call last)' in text:  # Of a recipe.
+    return f'{lines[0]} {lines[-1]}'
+  return ' '.join(lines)
+
+
+def _wrong_field(argv: list[str]) -> str | None:
+  """Says which --config.FIELD names no field of a config, if one does."""
+  from impactx_jax.configs import common
+
+  given = [argument.lstrip('-').partition('=')[0] for argument in argv[1:]]
+  for path in given:
+    if not path.startswith('config.'):
+      continue
+    if 'config' not in given:
+      return (
+          f'--{path} changes a config: give that as well, with --config=NAME '
+          'or --config=FILE.'
+      )
+    section, known = 'config', common.get_config()
+    for name in path.split('.')[1:]:
+      if not isinstance(known, ConfigDict):
+        return f'Unknown config field {path!r}: {section} has no fields.'
+      if name not in known:
+        return str(unknown_choice(
+            'config field', f'{section}.{name}',
+            [f'{section}.{field}' for field in known], '--config.FIELD',
+        ))
+      section, known = f'{section}.{name}', known[name]
+  return None
 
 
 def _is_of_use(record) -> bool:
@@ -130,9 +162,9 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
   resolved = list(argv)
   for i, argument in enumerate(argv):
     flag, _, value = argument.partition('=')
-    if flag in ('--config', '-config') and value:
+    if flag in ('--config', '-config') and '=' in argument:
       resolved[i] = f'{flag}={_recipe_path(value)}'
-    elif argv[i - 1] in ('--config', '-config'):
+    elif i and argv[i - 1] in ('--config', '-config'):
       resolved[i] = _recipe_path(argument)
   return resolved
 
@@ -140,7 +172,7 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
 def _recipe_path(value: str) -> str:
   """Returns the file of a recipe, with its parameter if it has one."""
   path, colon, parameter = value.partition(':')
-  if os.path.exists(path):
+  if os.path.isfile(path):  # A folder may well have a recipe's name.
     return value
   from impactx_jax import configs
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 import functools
-import json
 from typing import Any
 
 from absl import logging
 from attribution import explainers
+from attribution import records
 from etils import epath
 from impactx_jax import methods
 from impactx_jax import rng
@@ -197,7 +197,7 @@ def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:
 def read_metrics(directory: epath.Path) -> dict[str, Any] | None:
   """Returns the metrics of a finished evaluation, or None."""
   path = directory / METRICS
-  return json.loads(path.read_text()) if path.exists() else None
+  return records.read_json(path) if path.exists() else None
 
 
 def summary_table(metrics: dict[str, Any]) -> str:

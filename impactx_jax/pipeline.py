@@ -26,7 +26,6 @@ from impactx_jax import workdirs
 from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
 from impactx_jax.methods.base import Task
-from impactx_jax.models.impactx import decoder_blocks
 from impactx_jax.report import tables
 import jax
 
@@ -50,8 +49,10 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
   if config is None:
     config = workdirs.read_config(workdir)
   checks.check(config)
+  config = workdirs.with_absolute_paths(config)
   pipeline = Pipeline(config, workdir)
   pipeline.check_workdir()
+  pipeline.check_sizes(stage)
   stages = {
       'classifier': pipeline.train_classifier,
       'maps': pipeline.make_maps,
@@ -76,6 +77,19 @@ class Pipeline:
     logging.info('Loading %s.', self.config.data.name)
     dataset = sources.load(self.config.data, self.config.seed)
     models.check(self.config.model, dataset.image_shape)
+    summary = workdirs.read_summary(self.workdir / 'classifier')
+    found = dataset.fingerprint()
+    if summary and summary['data'] != found:
+      differing = '; '.join(
+          f'{name} (then: {summary["data"].get(name)}; now: {value})'
+          for name, value in found.items()
+          if summary['data'].get(name) != value
+      )
+      raise InputError(
+          'The data are not those that the classifier in '
+          f'{self.workdir} was trained on: {differing}. Say where those are '
+          'with --config.data.data_dir=DIR, or use another --workdir.'
+      )
     return dataset
 
   @property
@@ -95,13 +109,30 @@ class Pipeline:
     for stage in ('classifier', 'maps', *self.method_names):
       workdirs.check_stage(self.workdir, stage, self.config)
 
+  def check_sizes(self, stage: str) -> None:
+    """Refuses, before any work, what a training to come cannot handle."""
+    home = self.workdir / 'classifier'
+    method = self.workdir / self.config.method.name
+    todo = [
+        section
+        for section, directory, part in (
+            ('classifier', home, 'classifier'), ('method', method, 'impactx')
+        )
+        if stage in ('all', part)
+        and workdirs.read_summary(directory) is None
+    ]
+    checks.check_devices(self.config, todo)
+    if summary := workdirs.read_summary(home):
+      checks.check_sizes(self.config, summary['data'], todo)
+    elif 'classifier' in todo:
+      checks.check_sizes(self.config, self.dataset.fingerprint(), todo)
+
   def train_classifier(self) -> None:
     """Stage one: trains A on the training split."""
     directory = self.workdir / 'classifier'
     if _complete(directory, workdirs.SUMMARY):
       return
     dataset = self.dataset
-    decoder_blocks(*dataset.image_shape[:2], self.config.method.decoder_start)
     columns = {'train': dataset.train, 'validation': dataset.validation}
     method = methods.create(
         'baseline',
@@ -122,13 +153,14 @@ class Pipeline:
     attribution = self.config.attribution
     home = self._classifier_home()
     summary = self._classifier_summary(home)
-    if summary['data']['class_names'] != list(self.dataset.class_names):
-      raise InputError(
-          f'The classifier in {home} knows the classes '
-          f'{", ".join(summary["data"]["class_names"])}, but '
-          f'{self.dataset.name} has {", ".join(self.dataset.class_names)}. '
-          'Change it with --config.attribution.classifier=DIR.'
-      )
+    for name, what in (('class_names', 'classes'), ('image_shape', 'images')):
+      taught, found = summary['data'][name], self.dataset.fingerprint()[name]
+      if taught != found:
+        raise InputError(
+            f'The classifier in {home} knows the {what} {taught}, but '
+            f'{self.dataset.name} has {found}. Change it with '
+            '--config.attribution.classifier=DIR.'
+        )
     method, variables = restore.network(home, 'classifier')
     score_fn = functools.partial(
         evaluate.scores, method, variables, attribution.explained_output
@@ -194,7 +226,6 @@ class Pipeline:
     )
     method = methods.create(name, self.config, task)
     if method.uses_maps:
-      decoder_blocks(*shape[:2], options.decoder_start)
       explained = self._classifier_summary(self._classifier_home())
       columns, manifest = records.read(
           self.workdir / 'maps',
@@ -202,6 +233,8 @@ class Pipeline:
               'classifier': explained['digest'],
               'explainer': _explainer_settings(self.config.attribution),
               'data': data,
+              'seed': self.config.seed,
+              'validation_fraction': self.config.data.validation_fraction,
           },
       )
       if unmapped := _unmapped(manifest):
@@ -318,15 +351,19 @@ class Pipeline:
   def _classifier_home(self) -> epath.Path:
     """The workdir of the classifier that is explained."""
     other = self.config.attribution.classifier
-    return workdirs.open_workdir(other) if other else self.workdir
+    if not other:
+      return self.workdir
+    return workdirs.open_workdir(other, '--config.attribution.classifier')
 
   def _classifier_summary(self, home: epath.Path) -> dict[str, Any]:
     summary = workdirs.read_summary(home / 'classifier')
     if summary is None:
-      raise InputError(
-          f'There is no trained classifier in {home}. Train it with '
-          '--stage=classifier, or run --stage=all.'
-      )
+      advice = 'Train it with --stage=classifier, or run --stage=all.'
+      if home != self.workdir:
+        advice = (
+            'Give the workdir of one with --config.attribution.classifier=DIR.'
+        )
+      raise InputError(f'There is no trained classifier in {home}. {advice}')
     return summary
 
 

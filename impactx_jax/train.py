@@ -262,7 +262,8 @@ def fit(
       step = (epoch + 1) * steps_per_epoch
       validation = evaluator(variables_of(state), columns['validation'])
       _check_finite(
-          validation['cross_entropy'], step, 'validation loss', directory
+          validation['cross_entropy'], step, 'validation loss', directory,
+          kept=epoch > 0,
       )
       metrics = {f'train/{name}': value for name, value in metrics.items()} | {
           f'validation/{name}': value for name, value in validation.items()
@@ -309,7 +310,10 @@ def train_epoch(
         old = sums.get(name, (0.0, 0.0))
         sums[name] = (old[0] + float(total), old[1] + float(count))
       done += 1
-      _check_finite(float(metrics['loss'][0]), done, 'loss', directory)
+      _check_finite(
+          float(metrics['loss'][0]), done, 'loss', directory,
+          kept=first_step > 0,
+      )
     progress.update(len(waiting) * size)
     waiting.clear()
 
@@ -324,12 +328,17 @@ def train_epoch(
 
 
 def _check_finite(
-    value: float, step: int, what: str, directory: epath.Path
+    value: float, step: int, what: str, directory: epath.Path, *, kept: bool
 ) -> None:
   if not math.isfinite(value):
+    checkpoint = (
+        f'the last good checkpoint is in {directory}'
+        if kept
+        else 'no epoch was finished, so there is no checkpoint'
+    )
     raise InputError(
-        f'The {what} is {value} at step {step}, so training stopped; the last '
-        f'good checkpoint is in {directory}. A lower learning rate '
+        f'The {what} is {value} at step {step}, so training stopped; '
+        f'{checkpoint}. A lower learning rate '
         '(--config.classifier.training.learning_rate or '
         '--config.method.training.learning_rate) is the usual cure, with a '
         'fresh --workdir.'

@@ -10,7 +10,6 @@ Each stage's folder has the config it was begun with, and its last file
 (summary.json, manifest.json, metrics.json) is written when it is complete.
 """
 
-import json
 from typing import Any
 
 from attribution import records
@@ -52,7 +51,7 @@ def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
         f'There is no {CONFIG} in {directory}, so nothing was run there. Give '
         'the --workdir of a run, or begin one with --config=NAME.'
     )
-  content = json.loads(path.read_text())
+  content = records.read_json(path)
   return ml_collections.ConfigDict(_with_tuples(content)).lock()
 
 
@@ -61,6 +60,15 @@ def _with_tuples(value: Any) -> Any:
   if isinstance(value, dict):
     return {name: _with_tuples(part) for name, part in value.items()}
   return tuple(value) if isinstance(value, list) else value
+
+
+def with_absolute_paths(config) -> ml_collections.ConfigDict:
+  """Returns the config with paths that lead there from any folder."""
+  config = config.copy_and_resolve_references()
+  for section, field in (('data', 'data_dir'), ('attribution', 'classifier')):
+    if path := config[section][field]:
+      config[section][field] = str(checkpoints.absolute(path))
+  return config
 
 
 def check_stage(workdir: epath.Path, stage: str, config) -> None:
@@ -104,18 +112,24 @@ def _differences(section: str, found: Any, wanted: Any):
 def read_summary(directory: epath.Path) -> dict[str, Any] | None:
   """Returns the summary of a finished training run, or None."""
   path = directory / SUMMARY
-  return json.loads(path.read_text()) if path.exists() else None
+  return records.read_json(path) if path.exists() else None
 
 
-def open_workdir(path: epath.PathLike) -> epath.Path:
-  """Returns the absolute workdir.
+def open_workdir(
+    path: epath.PathLike, flag: str = '--workdir'
+) -> epath.Path:
+  """Returns the absolute workdir, which need not exist.
+
+  Args:
+    path: Local, or gs:// and such.
+    flag: The flag that gave it.
 
   Raises:
-    InputError: if the path is a file.
+    InputError: if the path, or a folder on the way to it, is a file.
   """
   workdir = checkpoints.absolute(path)
-  if workdir.exists() and not workdir.is_dir():
-    raise InputError(
-        f'{workdir} is a file. Give a folder with --workdir=DIR.'
-    )
+  above = () if '://' in str(workdir) else workdir.parents
+  nearest = next((part for part in (workdir, *above) if part.exists()), None)
+  if nearest is not None and not nearest.is_dir():
+    raise InputError(f'{nearest} is a file. Give a folder with {flag}=DIR.')
   return workdir

@@ -72,7 +72,7 @@ def partition_grid(
   if grid < 1 or grid & (grid - 1):
     raise InputError(
         f'The grid has {grid} cells a side; it must be a power of two. Change '
-        'it with grid=N.'
+        'it with --config.attribution.grid=N.'
     )
   splits = 2 * (grid.bit_length() - 1)
 
@@ -177,8 +177,8 @@ def masked_scorer(
 
   def score_in_parts(keys):
     masks = keys[0].shape[1]
-    parts = -(-masks * count // limit)
-    if parts <= 1 or masks == 1:
+    parts = -(-masks // max(1, limit // count))
+    if parts == 1:
       return score(keys)
     size = -(-masks // parts)
     parts = -(-masks // size)

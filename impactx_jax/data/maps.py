@@ -22,14 +22,11 @@ def select(dataset: Dataset, num_examples: int, seed: int) -> Columns:
     Columns `id`, `split` ('train' or 'validation'), `image`, `label`.
   """
   total = len(dataset.train['id']) + len(dataset.validation['id'])
-  num_examples = min(num_examples or total, total)
   parts = []
   for split in ('train', 'validation'):
     columns = getattr(dataset, split)
     count = len(columns['id'])
-    wanted = round(num_examples * count / total)
-    # Rounding must not leave a split with nothing to learn from or check.
-    wanted = min(count, max(1, wanted))
+    wanted = share(num_examples, count, total)
     priority = rng.uniform_by_id(seed, 'maps', columns['id'])
     rows = np.sort(np.argsort(priority, kind='stable')[:wanted])
     parts.append({
@@ -42,6 +39,13 @@ def select(dataset: Dataset, num_examples: int, seed: int) -> Columns:
       name: np.concatenate([part[name] for part in parts])
       for name in parts[0]
   }
+
+
+def share(num_examples: int, count: int, total: int) -> int:
+  """Returns how many maps a split of `count` of `total` images gets."""
+  wanted = round(min(num_examples or total, total) * count / total)
+  # Rounding must not leave a split with nothing to learn from or check.
+  return min(count, max(1, wanted))
 
 
 def targets(columns: Columns, *, scaling: str, channels: int) -> dict[

@@ -15,6 +15,10 @@ from impactx_jax import rng
 import numpy as np
 
 Columns = dict[str, np.ndarray]
+DATA_SETS = (
+    'digits, shapes, image_folder, and any image-classification data set of '
+    'tensorflow-datasets, such as cifar10'
+)
 FOLDER_LAYOUT = 'FOLDER/train/CLASS/PICTURE.png and FOLDER/test/CLASS/…'
 
 
@@ -134,39 +138,44 @@ def _builder(data):
 
   if data.name == 'image_folder':
     return _folder_builder(data)
-  name = data.name.split('/')[0]
   own = _own_builders()
   options = {'data_dir': data.data_dir} if data.data_dir else {}
   try:
     builder = tfds.builder(data.name, **options)
   except tfds.core.DatasetNotFoundError as error:
-    known = [*own, 'image_folder', *tfds.list_builders()]
-    unknown = unknown_choice('data set', data.name, known, '--config.data.name')
-    raise InputError(_shorten(str(unknown), known)) from error
-  except (ValueError, KeyError) as error:
+    raise _unknown(data.name, own, tfds) from error
+  # TFDS raises an AssertionError for an unknown version, and an ImportError
+  # for a data set that needs a package of its own.
+  except (ValueError, KeyError, AssertionError, ImportError) as error:
+    raise _unusable(data.name, error, tfds) from error
+  features = builder.info.features
+  if not {'image', 'label'} <= {*features} or not isinstance(
+      features['label'], tfds.features.ClassLabel
+  ):
     raise InputError(
-        f'The data set {data.name!r} cannot be used: '
-        f'{str(error).splitlines()[0]} Change it with --config.data.name=NAME '
-        'or NAME/CONFIG.'
-    ) from error
-  if name in own or data.download:
-    if name in own:  # It takes a second.
+        f'{data.name} is not an image-classification data set: it has the '
+        f'features {", ".join(features)}, and needs image and (a class) '
+        'label. Choose another with --config.data.name=NAME.'
+    )
+  if builder.name in own or data.download:
+    if builder.name in own:  # It takes a second.
       tfds.disable_progress_bar()
-    builder.download_and_prepare()
+    try:
+      builder.download_and_prepare()
+    except OSError as error:
+      raise InputError(
+          f'The data set {data.name} cannot be prepared in '
+          f'{builder.data_path}: {error}. Give a folder that can be written '
+          'to with --config.data.data_dir=DIR.'
+      ) from error
   elif not builder.data_path.exists():
-    where = builder.data_path.parent.parent
+    # DIR/name/version, or DIR/name/config/version.
+    where = builder.data_path.parents[2 if builder.builder_config else 1]
     raise InputError(
         f'The data set {data.name} is not prepared in {where}. Prepare it with '
         f'"tfds build {data.name} --data_dir={where}", or let this command '
         'download it with --config.data.download=True; if it is elsewhere, say '
         'where with --config.data.data_dir=DIR.'
-    )
-  features = builder.info.features
-  if 'image' not in features or 'label' not in features:
-    raise InputError(
-        f'{data.name} is not an image-classification data set: it has the '
-        f'features {", ".join(features)}, and needs image and label. Choose '
-        'another with --config.data.name=NAME.'
     )
   return builder
 
@@ -180,13 +189,31 @@ def _own_builders() -> tuple[str, ...]:
   return digits.Digits.name, shapes.Shapes.name
 
 
-def _shorten(message: str, known: list[str]) -> str:
-  """Replaces the over a thousand names of TFDS by the ones to start with."""
-  allowed = f'Allowed: {", ".join(sorted(known))}.'
-  return message.replace(
-      allowed,
-      'Allowed: digits, shapes, image_folder, and any image-classification '
-      'data set of tensorflow-datasets, such as cifar10.',
+def _unknown(name: str, own: tuple[str, ...], tfds) -> InputError:
+  """Says so without the over a thousand names of TFDS."""
+  known = [*own, 'image_folder', *tfds.list_builders()]
+  message = str(unknown_choice('data set', name, known, '--config.data.name'))
+  return InputError(message.replace(
+      f'Allowed: {", ".join(sorted(known))}.', f'Allowed: {DATA_SETS}.'
+  ))
+
+
+def _unusable(name: str, error: Exception, tfds) -> InputError:
+  """For a name that TFDS knows, with a config or version it does not."""
+  family, _, variant = name.partition('/')
+  try:
+    configs = tfds.builder_cls(family).builder_configs
+  except (tfds.core.DatasetNotFoundError, ValueError, ImportError):
+    configs = {}
+  if variant and configs and variant not in configs:
+    return unknown_choice(
+        'data set', name, [f'{family}/{config}' for config in configs],
+        '--config.data.name',
+    )
+  return InputError(
+      f'The data set {name!r} cannot be used: {str(error).splitlines()[0]} '
+      f'Allowed: {DATA_SETS}. Change it with --config.data.name=NAME or '
+      'NAME/CONFIG.'
   )
 
 
@@ -205,7 +232,8 @@ def _folder_builder(data):
         f'--config.data.data_dir=FOLDER, laid out as {FOLDER_LAYOUT}.'
     )
   builder = tfds.folder_dataset.ImageFolder(str(folder))
-  if not builder.info.splits or not builder.info.features['label'].names:
+  # A split is there as soon as it has folders of classes, be they empty.
+  if not any(split.num_examples for split in builder.info.splits.values()):
     raise InputError(
         f'{folder} holds no pictures where they are looked for; the layout is '
         f'{FOLDER_LAYOUT} (png or jpeg).'
@@ -250,10 +278,15 @@ def _columns(builder, split: str, data) -> Columns:
     )
     rows = list(tfds.as_numpy(dataset.prefetch(tf.data.AUTOTUNE)))
   except tf.errors.OpError as error:
+    if folder and (broken := _broken_picture(builder, split)):
+      raise InputError(
+          f'The picture {broken} cannot be read. Mend or remove it.'
+      ) from error
+    # TensorFlow puts the names of its graph before the reason.
+    reason = error.message.splitlines()[0].rsplit(': ', 1)[-1]
     raise InputError(
-        f'The split {split!r} of {data.name} cannot be read: '
-        f'{error.message.splitlines()[0]} Mend or remove the file, or prepare '
-        'the data set again.'
+        f'The split {split!r} of {data.name} cannot be read ({reason}). '
+        f'Prepare the data set in {builder.data_path} again.'
     ) from error
   if not rows:
     raise InputError(f'The split {split!r} of {data.name} has no examples.')
@@ -269,6 +302,22 @@ def _columns(builder, split: str, data) -> Columns:
     ids = ['/'.join([split, *epath.Path(name).parts[-2:]]) for name in ids]
   columns['id'] = np.array(ids)
   return columns
+
+
+def _broken_picture(builder, split: str) -> str | None:
+  """Returns the first picture of a folder's split that is damaged."""
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  encoded = builder.as_dataset(
+      split=split, decoders={'image': tfds.decode.SkipDecoding()}
+  )
+  for example in encoded:
+    try:
+      builder.info.features['image'].decode_example(example['image'])
+    except tf.errors.OpError:
+      return example['image/filename'].numpy().decode()
+  return None
 
 
 def _rows(columns: Columns, chosen: np.ndarray) -> Columns:

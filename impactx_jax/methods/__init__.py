@@ -37,13 +37,14 @@ def check(method) -> None:
       raise unknown_choice(
           what, method[field], allowed, f'--config.method.{field}'
       )
-  if method.lambda_ < 0:
+  if not method.lambda_ >= 0:  # A NaN too.
     raise InputError(
         f'The weight of the explanation is {method.lambda_}; it must be 0 or '
         'more. Change it with --config.method.lambda_=W.'
     )
   for field, least in (
-      ('lep_units', 1), ('decoder_filters', 1), ('classifier_hidden', 0)
+      ('lep_units', 1), ('decoder_start', 1), ('decoder_filters', 1),
+      ('classifier_hidden', 0),
   ):
     if method[field] < least:
       raise InputError(

@@ -70,7 +70,7 @@ def decoder_blocks(height: int, width: int, start: int) -> int:
     InputError: if none do, or if the width cannot be reached with them.
   """
   blocks = 0
-  while start << (blocks + 1) <= height:
+  while 0 < start << (blocks + 1) <= height:
     blocks += 1
   if start < 1 or start << blocks != height or width % (1 << blocks):
     reachable = [
