@@ -183,6 +183,22 @@ def read_manifest(directory: epath.PathLike) -> dict[str, Any]:
   return read_json(path)
 
 
+def is_complete(directory: epath.PathLike) -> bool:
+  """Whether manifest and all shards are there; `read` checks what they hold."""
+  directory = epath.Path(directory)
+  if not (directory / MANIFEST).exists():
+    return False
+  shards = read_manifest(directory)['shards']
+  return all((directory / shard['name']).exists() for shard in shards)
+
+
+def unmapped(manifest: dict[str, Any]) -> int:
+  """Counts the training and validation images that have no map."""
+  images = manifest['data']['examples']
+  mapped = sum(manifest['examples'].values())
+  return images['train'] + images['validation'] - mapped
+
+
 def read(
     directory: epath.PathLike, expected: dict[str, Any] | None = None
 ) -> tuple[Columns, dict[str, Any]]:

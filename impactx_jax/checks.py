@@ -3,10 +3,10 @@
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
-from impactx_jax import evaluate
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax import teachers
 from impactx_jax import train
 from impactx_jax.configs import common
 from impactx_jax.data import maps as map_data
@@ -33,10 +33,10 @@ def check(config) -> None:
     )
   maskers.check(attribution.masker, attribution.blur_kernel)
   # Building an explainer checks the options that it takes; nothing is run.
-  evaluate.explainer(
+  teachers.explainer(
       lambda images: images,
       attribution,
-      evaluate.masking(attribution, np.zeros((1, 1, 1, 1), np.uint8)),
+      teachers.masking(attribution, np.zeros((1, 1, 1, 1), np.uint8)),
   )
   if not 0 <= attribution.mask_value <= 1:
     raise InputError(

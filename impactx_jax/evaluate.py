@@ -1,16 +1,15 @@
 """Restored checkpoints, measured: accuracy, MoRF, and what is drawn of it."""
 
-from collections.abc import Callable
 import functools
 from typing import Any
 
 from absl import logging
-from attribution import explainers
 from attribution import records
 from etils import epath
+from impactx_jax import evaluators
 from impactx_jax import methods
 from impactx_jax import rng
-from impactx_jax import train
+from impactx_jax import teachers
 from impactx_jax.data import batches
 from impactx_jax.data import sources
 from impactx_jax.metrics import perturbation
@@ -22,55 +21,6 @@ import numpy as np
 
 METRICS = 'metrics.json'
 Network = tuple[methods.Method, dict[str, Any]]
-
-
-def scores(
-    method: methods.Method, variables: Any, output: str, images: jax.Array
-) -> jax.Array:
-  """What is explained of a network: [B, H, W, C] -> [B, K].
-
-  Args:
-    method: The network's method.
-    variables: Its variables.
-    output: 'probability' (after the softmax) or 'logit'.
-    images: float32 in [0, 1].
-  """
-  logits = method.predict(variables, images).logits
-  return jax.nn.softmax(logits) if output == 'probability' else logits
-
-
-def masking(attribution, training_images: np.ndarray) -> dict[str, Any]:
-  """Returns the masker's arguments that `config.attribution` describes.
-
-  Args:
-    attribution: The config section.
-    training_images: uint8 [N, H, W, C], for the colour of the mean masker.
-  """
-  value = attribution.mask_value
-  if attribution.masker == 'mean':
-    value = training_images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
-  return {
-      'masker': attribution.masker,
-      'blur_kernel': attribution.blur_kernel,
-      'mask_value': np.asarray(value, np.float32),
-  }
-
-
-def explainer(
-    score_fn: Callable[[jax.Array], jax.Array],
-    attribution,
-    masking_options: dict[str, Any],
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-  """Returns `explain(images, labels) -> maps` as the config describes it."""
-  return explainers.create(
-      attribution.explainer,
-      score_fn,
-      max_evals=attribution.max_evals,
-      batch_size=attribution.batch_size,
-      grid=attribution.grid,
-      images_per_step=attribution.images_per_step or None,
-      **masking_options,
-  )
 
 
 def evaluate(
@@ -97,7 +47,7 @@ def evaluate(
   }
   for name, (method, variables) in networks.items():
     label = 'baseline' if name == 'classifier' else name
-    evaluator = train.Evaluator(method, config.evaluation.batch_size)
+    evaluator = evaluators.Evaluator(method, config.evaluation.batch_size)
     metrics['test'][label] = evaluator(variables, dataset.test)
     metrics['accuracy'][label] = metrics['test'][label]['accuracy']
   name = config.method.name
@@ -138,7 +88,9 @@ def measure_maps(
   priority = rng.uniform_by_id(config.seed, 'evaluation', dataset.test['id'])
   rows = np.argsort(priority, kind='stable')[: options.num_images]
   images = batches.to_float(dataset.test['image'][rows])
-  score_fn = functools.partial(scores, method, variables, 'probability')
+  score_fn = functools.partial(
+      teachers.scores, method, variables, 'probability'
+  )
   prediction = jax.jit(method.predict)(variables, jnp.asarray(images))
   probabilities = np.asarray(jax.nn.softmax(prediction.logits))
   predicted = probabilities.argmax(-1)
@@ -146,12 +98,15 @@ def measure_maps(
       'Explaining %s with %s on %d test images, for comparison.',
       config.method.name, config.attribution.explainer, len(images),
   )
-  explain = explainer(
+  explain = teachers.explainer(
       functools.partial(
-          scores, method, variables, config.attribution.explained_output
+          teachers.scores,
+          method,
+          variables,
+          config.attribution.explained_output,
       ),
       config.attribution,
-      masking(config.attribution, dataset.train['image']),
+      teachers.masking(config.attribution, dataset.train['image']),
   )
   maps = {
       'shap': explain(images, predicted),

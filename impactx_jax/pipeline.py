@@ -5,9 +5,6 @@ import time
 from typing import Any
 
 from absl import logging
-from attribution import explainers
-from attribution import maskers
-from attribution import model_fn
 from attribution import records
 from attribution import service
 from attribution.errors import InputError
@@ -21,6 +18,7 @@ from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import provenance
 from impactx_jax import restore
+from impactx_jax import teachers
 from impactx_jax import train
 from impactx_jax import workdirs
 from impactx_jax.data import maps as map_data
@@ -100,7 +98,7 @@ class Pipeline:
     control = 'impactx_lambda0'
     if name == 'impactx' and (directory / records.MANIFEST).exists():
       manifest = records.read_manifest(directory)
-      if _unmapped(manifest):
+      if records.unmapped(manifest):
         return [name, control]
     return [name]
 
@@ -147,7 +145,7 @@ class Pipeline:
   def make_maps(self) -> None:
     """Attribution: explains A on the training images, of their true class."""
     directory = self.workdir / 'maps'
-    if _maps_complete(directory):
+    if records.is_complete(directory):
       logging.info('%s is complete.', directory)
       return
     attribution = self.config.attribution
@@ -162,36 +160,22 @@ class Pipeline:
             '--config.attribution.classifier=DIR.'
         )
     method, variables = restore.network(home, 'classifier')
-    score_fn = functools.partial(
-        evaluate.scores, method, variables, attribution.explained_output
-    )
-    masking = evaluate.masking(attribution, self.dataset.train['image'])
     self._begin(directory)
     service.write_maps(
         directory,
         map_data.select(
             self.dataset, attribution.num_examples, self.config.seed
         ),
-        service.Teacher(
-            explain=evaluate.explainer(score_fn, attribution, masking),
-            score=model_fn.numpy_callable(score_fn, 256),
-            background=functools.partial(maskers.background, **masking),
-            evaluations=explainers.evaluations(
-                attribution.explainer,
-                max_evals=attribution.max_evals,
-                grid=attribution.grid,
-            ),
-            absolute_gap=self._score_rounding(),
-            chunk=(
-                8
-                if attribution.explainer == 'shap_partition'
-                else attribution.shard_size
-            ),
+        teachers.create(
+            method,
+            variables,
+            self.config,
+            training_images=self.dataset.train['image'],
         ),
         settings={
             'classifier': summary['digest'],
             'classifier_step': summary['best_step'],
-            'explainer': _explainer_settings(attribution),
+            'explainer': teachers.settings(attribution),
             'data': self.dataset.fingerprint(),
             'seed': self.config.seed,
             'validation_fraction': self.config.data.validation_fraction,
@@ -231,13 +215,13 @@ class Pipeline:
           self.workdir / 'maps',
           expected={
               'classifier': explained['digest'],
-              'explainer': _explainer_settings(self.config.attribution),
+              'explainer': teachers.settings(self.config.attribution),
               'data': data,
               'seed': self.config.seed,
               'validation_fraction': self.config.data.validation_fraction,
           },
       )
-      if unmapped := _unmapped(manifest):
+      if unmapped := records.unmapped(manifest):
         logging.warning(
             '%d of %d training and validation images have no map and take no '
             'part in stage two; impactx_lambda0 is trained on the same images '
@@ -271,7 +255,7 @@ class Pipeline:
     inputs = {
         'digests': {n: summaries[n]['digest'] for n in names},
         'evaluation': self.config.evaluation.to_dict(),
-        'attribution': _explainer_settings(self.config.attribution),
+        'attribution': teachers.settings(self.config.attribution),
     }
     metrics = evaluate.read_metrics(directory)
     if again or metrics is None or metrics['inputs'] != inputs:
@@ -342,12 +326,6 @@ class Pipeline:
         ]],
     ) + '\n')
 
-  def _score_rounding(self) -> float:
-    """By how much a score may differ between two sizes of a batch."""
-    # Accelerators multiply float32 in fewer bits, unless they are told not to.
-    exact = self.config.model.dtype == 'float32'
-    return 1e-4 if exact and jax.default_backend() == 'cpu' else 3e-2
-
   def _classifier_home(self) -> epath.Path:
     """The workdir of the classifier that is explained."""
     other = self.config.attribution.classifier
@@ -367,35 +345,8 @@ class Pipeline:
     return summary
 
 
-def _explainer_settings(attribution) -> dict[str, Any]:
-  """The fields that decide a map, for manifests."""
-  taken = explainers.options_of(attribution.explainer)
-  return {
-      name: attribution[name]
-      for name in ('explainer', 'explained_output', *taken)
-      # How many images share a step is no part of the result.
-      if name in attribution and name != 'images_per_step'
-  }
-
-
-def _unmapped(manifest: dict[str, Any]) -> int:
-  """Counts the training and validation images that have no map."""
-  images = manifest['data']['examples']
-  return images['train'] + images['validation'] - sum(
-      manifest['examples'].values()
-  )
-
-
 def _complete(directory: epath.Path, last_file: str) -> bool:
   complete = (directory / last_file).exists()
   if complete:
     logging.info('%s is complete.', directory)
   return complete
-
-
-def _maps_complete(directory: epath.Path) -> bool:
-  """Whether manifest and all shards are there; contents are checked later."""
-  if not (directory / records.MANIFEST).exists():
-    return False
-  shards = records.read_manifest(directory)['shards']
-  return all((directory / shard['name']).exists() for shard in shards)

@@ -4,6 +4,7 @@ import dataclasses
 
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax import losses
 from impactx_jax import methods
 from impactx_jax import train
 from impactx_jax.configs import common
@@ -22,7 +23,7 @@ def linear_method():
     return jnp.stack([score, jnp.zeros_like(score)], axis=1)
 
   def loss(params, collections, batch, rng):
-    values = train.losses.cross_entropy(
+    values = losses.cross_entropy(
         logits(params, batch['image']), batch['label']
     )
     return values.mean(), base.Aux(
@@ -154,7 +155,7 @@ def test_each_example_counts_once_whatever_the_batch(batch_size):
   prediction = method.predict(variables, images)
   correct = prediction.logits.argmax(-1) == columns['label']
   assert means['accuracy'] == pytest.approx(float(correct.mean()))
-  entropy = train.losses.cross_entropy(prediction.logits, columns['label'])
+  entropy = losses.cross_entropy(prediction.logits, columns['label'])
   assert means['cross_entropy'] == pytest.approx(float(entropy.mean()), 1e-5)
 
 

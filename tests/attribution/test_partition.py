@@ -23,9 +23,11 @@ def _network(shape, classes=4, seed=0):
   """A small dense network, with interactions between all pixels."""
   rng = np.random.default_rng(seed)
   size = int(np.prod(shape))
-  first = 3 * rng.normal(size=(size, 16)) / np.sqrt(size)
-  layers = [first, rng.normal(size=(16, 16)), rng.normal(size=(16, classes))]
-  layers = [layer.astype(np.float32) for layer in layers]
+  widths = [(size, 16), (16, 16), (16, classes)]
+  layers = [
+      (2 * rng.normal(size=width) / np.sqrt(width[0])).astype(np.float32)
+      for width in widths
+  ]
 
   def logits(images):
     hidden = images.reshape(len(images), -1)
@@ -44,10 +46,13 @@ def _images(shape, count=3, seed=1):
   return np.random.default_rng(seed).random((count, *shape), dtype=np.float32)
 
 
-def _by_shap(score_fn, images, classes, *, max_evals, batch_size, **masker):
+def _by_shap(
+    score_fn, images, classes, *, max_evals, batch_size, masker='blur',
+    mask_value=0.0,
+):
   """shap as documented, with a new masker and explainer for each image."""
   call = numpy_callable(score_fn, 16)
-  backgrounds = maskers.background(images, **{'masker': 'blur', **masker})
+  backgrounds = maskers.background(images, masker, mask_value=mask_value)
   maps = []
   for image, background, outputs in zip(
       images, backgrounds, classes, strict=True
@@ -115,7 +120,7 @@ def test_masks_show_the_siblings_of_the_path(shape):
   rng = np.random.default_rng(0)
   nodes, contexts = [0], [partition_tree.SHOW_ALL]
   expected = [np.ones(shape, bool)]
-  for _ in range(50):
+  for _ in range(30):
     node, context = 0, 0
     mask = np.zeros(shape, bool)
     while True:
@@ -146,7 +151,7 @@ def test_parity_with_shap(shape, batch_size):
   score_fn = _softmax(_network(shape))
   images = _images(shape)
   classes = np.array([[0], [3], [1]])
-  settings = dict(max_evals=300, batch_size=batch_size)
+  settings = dict(max_evals=200, batch_size=batch_size)
   maps = partition(score_fn, **settings)(images, classes)
   _assert_close(maps, _by_shap(score_fn, images, classes, **settings))
 
@@ -170,7 +175,9 @@ def test_parity_when_the_budget_exceeds_the_tree(batch_size):
   score_fn = _network(shape)
   images = _images(shape, 2)
   classes = np.array([[2, 1], [0, 1]])
-  settings = dict(max_evals=UNLIMITED, batch_size=batch_size)
+  settings = dict(
+      max_evals=UNLIMITED, batch_size=batch_size, masker='constant'
+  )
   maps = partition(score_fn, **settings)(images, classes)
   _assert_close(maps, _by_shap(score_fn, images, classes, **settings), 1e-5)
 
@@ -265,8 +272,9 @@ def test_completeness(max_evals):
   np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), gain, atol=1e-5)
 
 
-@pytest.mark.parametrize('count', [1, 3, 5, 8])
-@pytest.mark.parametrize('images_per_step', [None, 1, 3])
+@pytest.mark.parametrize(
+    ('count', 'images_per_step'), [(1, None), (5, None), (7, 1), (8, 3)]
+)
 def test_any_number_of_images(count, images_per_step):
   score_fn = _network((8, 8, 1))
   images = _images((8, 8, 1), 8)
@@ -297,7 +305,7 @@ def test_jax_arrays():
   np.testing.assert_array_equal(maps, explain(images, labels))
 
 
-@pytest.mark.parametrize('max_images', [1, 7, 20])
+@pytest.mark.parametrize('max_images', [1, 20])
 def test_calls_of_the_model_are_bounded(monkeypatch, max_images):
   monkeypatch.setitem(CALL_IMAGES, 'cpu', max_images)
   network = _network((8, 8, 1))

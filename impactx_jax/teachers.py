@@ -1,0 +1,114 @@
+"""What is explained, and how, as the config describes it."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from attribution import explainers
+from attribution import maskers
+from attribution import model_fn
+from attribution.service import Teacher
+from impactx_jax import methods
+import jax
+import numpy as np
+
+
+def create(
+    method: methods.Method,
+    variables: Any,
+    config,
+    *,
+    training_images: np.ndarray,
+) -> Teacher:
+  """Returns the classifier and its explainer, for the attribution service.
+
+  Args:
+    method: Of the classifier.
+    variables: Of the classifier.
+    config: The whole config.
+    training_images: uint8 [N, H, W, C], for the colour of the mean masker.
+  """
+  attribution = config.attribution
+  score_fn = functools.partial(
+      scores, method, variables, attribution.explained_output
+  )
+  masking_options = masking(attribution, training_images)
+  # Accelerators multiply float32 in fewer bits, unless they are told not to.
+  exact = config.model.dtype == 'float32' and jax.default_backend() == 'cpu'
+  return Teacher(
+      explain=explainer(score_fn, attribution, masking_options),
+      score=model_fn.numpy_callable(score_fn, 256),
+      background=functools.partial(maskers.background, **masking_options),
+      evaluations=explainers.evaluations(
+          attribution.explainer,
+          max_evals=attribution.max_evals,
+          grid=attribution.grid,
+      ),
+      # shap takes its time for each image; the others want many at once.
+      chunk=(
+          8
+          if attribution.explainer == 'shap_partition'
+          else attribution.shard_size
+      ),
+      absolute_gap=1e-4 if exact else 3e-2,
+  )
+
+
+def scores(
+    method: methods.Method, variables: Any, output: str, images: jax.Array
+) -> jax.Array:
+  """What is explained of a network: [B, H, W, C] -> [B, K].
+
+  Args:
+    method: The network's method.
+    variables: Its variables.
+    output: 'probability' (after the softmax) or 'logit'.
+    images: float32 in [0, 1].
+  """
+  logits = method.predict(variables, images).logits
+  return jax.nn.softmax(logits) if output == 'probability' else logits
+
+
+def masking(attribution, training_images: np.ndarray) -> dict[str, Any]:
+  """Returns the masker's arguments that `config.attribution` describes.
+
+  Args:
+    attribution: The config section.
+    training_images: uint8 [N, H, W, C], for the colour of the mean masker.
+  """
+  value = attribution.mask_value
+  if attribution.masker == 'mean':
+    value = training_images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
+  return {
+      'masker': attribution.masker,
+      'blur_kernel': attribution.blur_kernel,
+      'mask_value': np.asarray(value, np.float32),
+  }
+
+
+def explainer(
+    score_fn: Callable[[jax.Array], jax.Array],
+    attribution,
+    masking_options: dict[str, Any],
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+  """Returns `explain(images, labels) -> maps` as the config describes it."""
+  return explainers.create(
+      attribution.explainer,
+      score_fn,
+      max_evals=attribution.max_evals,
+      batch_size=attribution.batch_size,
+      grid=attribution.grid,
+      images_per_step=attribution.images_per_step or None,
+      **masking_options,
+  )
+
+
+def settings(attribution) -> dict[str, Any]:
+  """The fields that decide a map, for manifests."""
+  taken = explainers.options_of(attribution.explainer)
+  return {
+      name: attribution[name]
+      for name in ('explainer', 'explained_output', *taken)
+      # How many images share a step is no part of the result.
+      if name in attribution and name != 'images_per_step'
+  }
