@@ -159,7 +159,7 @@ def test_completeness():
   rows = np.arange(4)
   hidden = maskers.background(images, 'blur')
   gain = score_fn(images)[rows, labels] - score_fn(hidden)[rows, labels]
-  np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), gain, atol=1e-6)
+  np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), gain, atol=1e-5)
 
 
 @pytest.mark.parametrize('images_per_step', [1, 3, None])
