@@ -46,7 +46,8 @@ def explain(
     mask_value: Colour of 'mean' and 'constant': one number or one a channel.
     max_evals: Model evaluations an image, the two ends included.
     batch_size: Evaluations of an image between two looks at the queue of what
-      to expand next. As in shap it is a part of the result.
+      to expand next. As in shap it is a part of the result; 2 to 50 agree
+      closely, and larger ones are faster on an accelerator.
     images_per_step: Images explained in lockstep; None chooses by memory.
     grid: Cells a side for 'partition_grid', a power of two.
 

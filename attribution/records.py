@@ -9,11 +9,11 @@ In memory, examples are columns: a dict of arrays with one row an example.
 TensorFlow is imported only inside the functions that need it.
 """
 
-from collections.abc import Callable
 import hashlib
 import json
 from typing import Any
 
+from attribution import files
 from attribution.errors import InputError
 from etils import epath
 import numpy as np
@@ -27,35 +27,8 @@ REMAKE = (
 
 
 def shard_name(index: int, count: int) -> str:
+  """Returns the file name of shard `index` of `count`."""
   return f'maps-{index:05d}-of-{count:05d}.tfrecord'
-
-
-def write_atomically(path: epath.Path, write: Callable[[str], None]) -> None:
-  """Writes a file under a temporary name and renames it when it is whole."""
-  temporary = path.parent / f'.{path.name}.partial'
-  write(str(temporary))
-  temporary.replace(path)
-
-
-def write_json(path: epath.Path, content: Any) -> None:
-  """Writes JSON with sorted keys, atomically."""
-  text = json.dumps(content, indent=2, sort_keys=True) + '\n'
-  write_atomically(path, lambda name: epath.Path(name).write_text(text))
-
-
-def read_json(path: epath.Path) -> Any:
-  """Reads JSON that `write_json` wrote.
-
-  Raises:
-    InputError: if it is damaged.
-  """
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:  # Of the text's encoding too.
-    raise InputError(
-        f'{path} is truncated or damaged ({error}). Restore it, or delete '
-        f'{path.parent} to make what is in it anew with the same --workdir.'
-    ) from error
 
 
 def write_shard(path: epath.Path, columns: Columns) -> None:
@@ -100,7 +73,7 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
         # Features are a proto map, whose order is otherwise not fixed.
         writer.write(example.SerializeToString(deterministic=True))
 
-  write_atomically(path, write)
+  files.write_atomically(path, write)
 
 
 def read_shard(path: epath.Path) -> Columns:
@@ -180,7 +153,7 @@ def read_manifest(directory: epath.PathLike) -> dict[str, Any]:
         f'{MANIFEST}. Make them with --stage=maps, or continue them with the '
         'same command.'
     )
-  return read_json(path)
+  return files.read_json(path)
 
 
 def is_complete(directory: epath.PathLike) -> bool:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from absl import logging
+from attribution import files
 from attribution import records
 from attribution.errors import InputError
 from attribution.explainers import Explain
@@ -17,8 +18,6 @@ import humanize
 import numpy as np
 from tqdm.auto import tqdm
 
-# Images explained to estimate the time, after as many to compile.
-PROBE = 32
 SETTINGS = 'settings.json'
 # Beyond this share of f(x) - f(masked), and `Teacher.absolute_gap` at all, a
 # map that should be complete shows a bug of the explainer or of the masker.
@@ -125,7 +124,7 @@ def write_maps(
   barrier()
   if process_index == 0:
     manifest = _manifest(paths, slices, examples, settings, facts)
-    records.write_json(directory / records.MANIFEST, manifest)
+    files.write_json(directory / records.MANIFEST, manifest)
   barrier()
   return records.read_manifest(directory)
 
@@ -140,7 +139,7 @@ def _claim(
   path = directory / SETTINGS
   if not path.exists():
     if write:
-      records.write_json(path, settings)
+      files.write_json(path, settings)
     return
   found = json.loads(path.read_text())
   wanted = json.loads(json.dumps(settings))
@@ -189,9 +188,8 @@ def _estimate(
           f'{humanize.naturalsize(free)} free. Explain fewer images with '
           '--config.attribution.num_examples=N, or use another --workdir.'
       )
-  count = min(teacher.chunk, PROBE)
-  images = _to_float(examples['image'][:count])
-  labels = examples['label'][:count]
+  images = _to_float(examples['image'][: teacher.chunk])
+  labels = examples['label'][: teacher.chunk]
   teacher.explain(images, labels)  # Compiles.
   start = time.monotonic()
   teacher.explain(images, labels)

@@ -108,7 +108,8 @@ def get_config() -> ConfigDict:
   # Size of LEP's code z.
   config.method.lep_units = 512
   # LEP's start: 'like_classifier' (as A started), 'from_classifier' (A's
-  # trained trunk) or 'scratch'.
+  # trained trunk) or 'scratch'. LeNet-5 starts from scratch, so the first and
+  # the last are the same for it.
   config.method.lep_init = 'like_classifier'
   # Width of one hidden layer of C; 0: none.
   config.method.classifier_hidden = 0

@@ -15,6 +15,7 @@ def get_config():
   config = cifar10_lenet5.get_config()
   config.data.name = 'stl10'
   config.method.decoder_start = 12
+  config.evaluation.region = 8
   for training in (config.classifier.training, config.method.training):
     training.crop_padding = 8
   return config

@@ -30,6 +30,8 @@ class Checkpoints:
         options=ocp.CheckpointManagerOptions(
             create=True,
             enable_async_checkpointing=False,
+            # Without it the scores are not saved, and lost on a restart.
+            best_fn=lambda metrics: metrics[SCORE],
             preservation_policy=checkpoint_managers.AnyPreservationPolicy([
                 checkpoint_managers.LatestN(1),
                 checkpoint_managers.BestN(
@@ -55,7 +57,7 @@ class Checkpoints:
       score: The greater the better; the best and the latest are kept.
     """
     host = jax.device_get(state)
-    self._manager.save(
+    saved = self._manager.save(
         step,
         args=ocp.args.Composite(
             variables=ocp.args.StandardSave(
@@ -66,6 +68,8 @@ class Checkpoints:
         ),
         metrics={SCORE: score},
     )
+    if not saved:
+      raise RuntimeError(f'Step {step} was not saved: it is there already.')
 
   def restore_latest(self, state: Any) -> tuple[Any, Any] | None:
     """Returns the latest (state, meta), or None where nothing was saved.

@@ -168,8 +168,7 @@ def check_sizes(config, data, sections) -> None:
       images,
       images + data['examples']['validation'],
   )
-  uses_maps = config.method.name != 'baseline'
-  counts = {'classifier': images, 'method': mapped if uses_maps else images}
+  counts = {'classifier': images, 'method': mapped}
   for section in sections:
     batch_size = config[section].training.batch_size
     if batch_size > counts[section]:
@@ -179,7 +178,7 @@ def check_sizes(config, data, sections) -> None:
           f'--config.{section}.training.batch_size=N'
           + (
               ', or make more maps with --config.attribution.num_examples=N.'
-              if section == 'method' and uses_maps
+              if section == 'method'
               else '.'
           )
       )

@@ -65,10 +65,7 @@ def run(stage: Callable[[], str], usage: str) -> None:
       getattr(CONFIG.value, 'seed', None)
     except InputError as error:
       _fail(str(error))
-    except (
-        flags.Error, AttributeError, KeyError, TypeError, ValueError,
-        ImportError, OSError,
-    ) as error:
+    except Exception as error:  # Of absl, ml_collections or the recipe.
       _fail(_wrong_field(argv) or _reason(error))
     return rest
 

@@ -4,10 +4,11 @@ import functools
 from typing import Any
 
 from absl import logging
-from attribution import records
+from attribution import files
 from etils import epath
 from impactx_jax import evaluators
 from impactx_jax import methods
+from impactx_jax import parallel
 from impactx_jax import rng
 from impactx_jax import teachers
 from impactx_jax.data import batches
@@ -16,7 +17,6 @@ from impactx_jax.metrics import perturbation
 from impactx_jax.report import panels
 from impactx_jax.report import tables
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 METRICS = 'metrics.json'
@@ -43,36 +43,38 @@ def evaluate(
   metrics = {
       'data': dataset.fingerprint(),
       'accuracy': {},
-      'test': {},
+      'cross_entropy': {},
   }
   for name, (method, variables) in networks.items():
-    label = 'baseline' if name == 'classifier' else name
+    label = methods.BASELINE if name == 'classifier' else name
     evaluator = evaluators.Evaluator(method, config.evaluation.batch_size)
-    metrics['test'][label] = evaluator(variables, dataset.test)
-    metrics['accuracy'][label] = metrics['test'][label]['accuracy']
+    for measure, value in evaluator(variables, dataset.test).items():
+      metrics[measure][label] = value
   name = config.method.name
   if networks[name][0].uses_maps:
-    measured = measure_maps(config, dataset, networks[name])
-    metrics['morf'] = measured.pop('summary')
-    panels.draw(
-        directory / 'panels.png',
-        class_names=dataset.class_names,
-        method=name,
-        **{
-            key: value[: config.evaluation.num_panels]
-            for key, value in measured.items()
-        },
-    )
+    metrics['morf'], measured = measure_maps(config, dataset, networks[name])
+    if parallel.is_main_process():
+      panels.draw(
+          directory / 'panels.png',
+          class_names=dataset.class_names,
+          method=name,
+          reference=config.attribution.explainer,
+          **{
+              key: value[: config.evaluation.num_panels]
+              for key, value in measured.items()
+          },
+      )
   return metrics
 
 
 def measure_maps(
     config, dataset: sources.Dataset, network: Network
-) -> dict[str, Any]:
-  """Compares a method's map with SHAP on the same model, by MoRF curves.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Compares a method's map with an explainer's, by MoRF curves.
 
-  Both maps are of the class that the model predicts on the clean image, and
-  both meet the same noise (IMPACTX, section 5.2).
+  The explainer of the config, SHAP's Partition by default, explains the same
+  model. Both maps are of the class that the model predicts on the clean image,
+  and both meet the same noise (IMPACTX, section 5.2).
 
   Args:
     config: The whole config.
@@ -80,8 +82,7 @@ def measure_maps(
     network: The method and its variables.
 
   Returns:
-    Arrays with one row an image (images, labels, predicted, probability,
-    maps and curves by name are dicts of them), and a 'summary' of means.
+    The means, JSON-compatible, and what `panels.draw` shows of each image.
   """
   options = config.evaluation
   method, variables = network
@@ -91,7 +92,7 @@ def measure_maps(
   score_fn = functools.partial(
       teachers.scores, method, variables, 'probability'
   )
-  prediction = jax.jit(method.predict)(variables, jnp.asarray(images))
+  prediction = _predict(network, dataset.test, rows, options.batch_size)
   probabilities = np.asarray(jax.nn.softmax(prediction.logits))
   predicted = probabilities.argmax(-1)
   logging.info(
@@ -108,9 +109,10 @@ def measure_maps(
       config.attribution,
       teachers.masking(config.attribution, dataset.train['image']),
   )
+  reference = config.attribution.explainer
   maps = {
-      'shap': explain(images, predicted),
-      config.method.name: np.asarray(prediction.attribution),
+      reference: explain(images, predicted),
+      config.method.name: prediction.attribution,
   }
   region = options.region or max(1, min(images.shape[1:3]) // 8)
   curves = {
@@ -132,17 +134,33 @@ def measure_maps(
       'area': _means(perturbation.area, curves),
       'aopc': _means(perturbation.aopc, curves),
   }
-  return {
-      'summary': summary,
+  return summary, {
       'images': images,
       'labels': dataset.test['label'][rows],
       'predicted': predicted,
       'probability': probabilities.max(-1),
-      'shap_maps': maps['shap'],
+      'reference_maps': maps[reference],
       'maps': maps[config.method.name],
-      'shap_curves': curves['shap'],
+      'reference_curves': curves[reference],
       'curves': curves[config.method.name],
   }
+
+
+def _predict(
+    network: Network, columns: sources.Columns, rows: np.ndarray, size: int
+) -> methods.Prediction:
+  """Returns the prediction for some rows, made in batches of `size`."""
+  method, variables = network
+  size = -(-size // jax.local_device_count()) * jax.local_device_count()
+  predict = parallel.data_parallel_map(
+      lambda variables, images: method.predict(variables, images)
+  )
+  chosen = {name: columns[name][rows] for name in ('image', 'label')}
+  parts = [
+      predict(variables, batch['image'])
+      for batch in batches.evaluation_pass(chosen, batch_size=size)
+  ]
+  return jax.tree.map(lambda *x: np.concatenate(x)[: len(rows)], *parts)
 
 
 def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:
@@ -152,7 +170,7 @@ def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:
 def read_metrics(directory: epath.Path) -> dict[str, Any] | None:
   """Returns the metrics of a finished evaluation, or None."""
   path = directory / METRICS
-  return records.read_json(path) if path.exists() else None
+  return files.read_json(path) if path.exists() else None
 
 
 def summary_table(metrics: dict[str, Any]) -> str:

@@ -99,6 +99,7 @@ def process_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def is_main_process() -> bool:
+  """Whether this process writes what is written once."""
   return jax.process_index() == 0
 
 

@@ -1,10 +1,10 @@
 """The stages in order; each can be run alone, and what is complete is kept."""
 
 import functools
-import time
 from typing import Any
 
 from absl import logging
+from attribution import files
 from attribution import records
 from attribution import service
 from attribution.errors import InputError
@@ -95,17 +95,19 @@ class Pipeline:
     """What stage two trains: with too few maps, the fair control as well."""
     name = self.config.method.name
     directory = self.workdir / 'maps'
-    control = 'impactx_lambda0'
     if name == 'impactx' and (directory / records.MANIFEST).exists():
       manifest = records.read_manifest(directory)
       if records.unmapped(manifest):
-        return [name, control]
+        return [name, methods.CONTROL]
     return [name]
 
   def check_workdir(self) -> None:
     """Refuses a workdir in which a stage was begun with another config."""
-    for stage in ('classifier', 'maps', *self.method_names):
+    for stage in ('classifier', 'maps'):
       workdirs.check_stage(self.workdir, stage, self.config)
+    for name in self.method_names:
+      config = methods.config_of(name, self.config)
+      workdirs.check_stage(self.workdir, name, config)
 
   def check_sizes(self, stage: str) -> None:
     """Refuses, before any work, what a training to come cannot handle."""
@@ -138,8 +140,8 @@ class Pipeline:
         Task(len(dataset.class_names), dataset.image_shape),
     )
     self._fit(
-        directory, method, columns, self.config.classifier.training,
-        data=dataset.fingerprint(),
+        directory, method, columns, self.config,
+        self.config.classifier.training, dataset.fingerprint(),
     )
 
   def make_maps(self) -> None:
@@ -169,13 +171,14 @@ class Pipeline:
         teachers.create(
             method,
             variables,
-            self.config,
+            attribution,
+            dtype=workdirs.read_config(home / 'classifier').model.dtype,
             training_images=self.dataset.train['image'],
         ),
         settings={
-            'classifier': summary['digest'],
+            'classifier_digest': summary['digest'],
             'classifier_step': summary['best_step'],
-            'explainer': teachers.settings(attribution),
+            'attribution': teachers.settings(attribution),
             'data': self.dataset.fingerprint(),
             'seed': self.config.seed,
             'validation_fraction': self.config.data.validation_fraction,
@@ -189,7 +192,15 @@ class Pipeline:
 
   def train_method(self) -> None:
     """Stage two: trains `config.method.name` on the shards."""
-    for name in self.method_names:
+    names = self.method_names
+    if len(names) > 1:
+      unmapped = records.unmapped(records.read_manifest(self.workdir / 'maps'))
+      logging.warning(
+          '%d training and validation images have no map and take no part in '
+          'stage two; %s is trained on the same images beside it, for a fair '
+          'comparison.', unmapped, methods.CONTROL,
+      )
+    for name in names:
       self._train_one_method(name)
 
   def _train_one_method(self, name: str) -> None:
@@ -201,33 +212,27 @@ class Pipeline:
     _, classifier = restore.network(self.workdir, 'classifier')
     data = own['data']
     shape = tuple(data['image_shape'])
-    options = self.config.method
+    config = methods.config_of(name, self.config)
+    options = config.method
     task = Task(
         num_classes=len(data['class_names']),
         image_shape=shape,
         map_channels=options.map_channels or shape[-1],
         classifier=classifier,
     )
-    method = methods.create(name, self.config, task)
+    method = methods.create(name, config, task)
     if method.uses_maps:
       explained = self._classifier_summary(self._classifier_home())
-      columns, manifest = records.read(
+      columns, _ = records.read(
           self.workdir / 'maps',
           expected={
-              'classifier': explained['digest'],
-              'explainer': teachers.settings(self.config.attribution),
+              'classifier_digest': explained['digest'],
+              'attribution': teachers.settings(self.config.attribution),
               'data': data,
               'seed': self.config.seed,
               'validation_fraction': self.config.data.validation_fraction,
           },
       )
-      if unmapped := records.unmapped(manifest):
-        logging.warning(
-            '%d of %d training and validation images have no map and take no '
-            'part in stage two; impactx_lambda0 is trained on the same images '
-            'for a fair comparison.',
-            unmapped, unmapped + len(columns['id']),
-        )
       columns = map_data.targets(
           columns, scaling=options.map_scaling, channels=options.map_channels
       )
@@ -235,7 +240,7 @@ class Pipeline:
       columns = {
           'train': self.dataset.train, 'validation': self.dataset.validation
       }
-    self._fit(directory, method, columns, options.training, data=data)
+    self._fit(directory, method, columns, config, options.training, data)
 
   def evaluate(self, again: bool = False) -> None:
     """Measures the classifier and the method, and draws the panels."""
@@ -268,29 +273,28 @@ class Pipeline:
       metrics['inputs'] = inputs
       metrics['provenance'] = provenance.collect()
       if parallel.is_main_process():
-        records.write_json(directory / evaluate.METRICS, metrics)
+        files.write_json(directory / evaluate.METRICS, metrics)
     else:
       logging.info('%s is complete.', directory)
     print('\n' + evaluate.summary_table(metrics) + f'\n\nReport: {directory}')
 
-  def _begin(self, directory: epath.Path) -> None:
+  def _begin(self, directory: epath.Path, config=None) -> None:
     """Writes the config of a stage, and of the run, as its work begins."""
     if parallel.is_main_process():
       workdirs.write_config(self.workdir, self.config)
-      workdirs.write_config(directory, self.config)
+      workdirs.write_config(directory, config or self.config)
 
   def _fit(
       self,
       directory: epath.Path,
       method: methods.Method,
       columns: dict[str, sources.Columns],
+      config,
       training,
-      *,
       data: dict[str, Any],
   ) -> None:
     """Trains, and writes the summary that marks the run as complete."""
-    self._begin(directory)
-    start = time.monotonic()
+    self._begin(directory, config)
     result = train.fit(
         method,
         columns,
@@ -309,10 +313,10 @@ class Pipeline:
         'examples': {name: len(c['label']) for name, c in columns.items()},
         'history': list(result.history),
         'provenance': provenance.collect(),
-        'seconds': time.monotonic() - start,
+        'seconds': result.seconds,
     }
     if parallel.is_main_process():
-      records.write_json(directory / workdirs.SUMMARY, summary)
+      files.write_json(directory / workdirs.SUMMARY, summary)
     parallel.barrier(directory.name)
     best = next(
         i for i, epoch in enumerate(result.history, start=1)

@@ -9,6 +9,7 @@ from attribution import maskers
 from attribution import model_fn
 from attribution.service import Teacher
 from impactx_jax import methods
+from impactx_jax.workdirs import IGNORED
 import jax
 import numpy as np
 
@@ -16,8 +17,9 @@ import numpy as np
 def create(
     method: methods.Method,
     variables: Any,
-    config,
+    attribution,
     *,
+    dtype: str,
     training_images: np.ndarray,
 ) -> Teacher:
   """Returns the classifier and its explainer, for the attribution service.
@@ -25,16 +27,16 @@ def create(
   Args:
     method: Of the classifier.
     variables: Of the classifier.
-    config: The whole config.
+    attribution: The config section.
+    dtype: In which the classifier computes.
     training_images: uint8 [N, H, W, C], for the colour of the mean masker.
   """
-  attribution = config.attribution
   score_fn = functools.partial(
       scores, method, variables, attribution.explained_output
   )
   masking_options = masking(attribution, training_images)
   # Accelerators multiply float32 in fewer bits, unless they are told not to.
-  exact = config.model.dtype == 'float32' and jax.default_backend() == 'cpu'
+  cpu = jax.default_backend() == 'cpu'
   return Teacher(
       explain=explainer(score_fn, attribution, masking_options),
       score=model_fn.numpy_callable(score_fn, 256),
@@ -44,14 +46,15 @@ def create(
           max_evals=attribution.max_evals,
           grid=attribution.grid,
       ),
-      # shap takes its time for each image; the others want many at once.
-      chunk=(
-          8
-          if attribution.explainer == 'shap_partition'
-          else attribution.shard_size
-      ),
-      absolute_gap=1e-4 if exact else 3e-2,
+      chunk=_chunk(attribution) if cpu else attribution.shard_size,
+      absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
   )
+
+
+def _chunk(attribution) -> int:
+  """Images in one call of the explainer on a CPU: a few seconds of work."""
+  few = 8 if attribution.explainer == 'shap_partition' else 64
+  return min(few, attribution.shard_size)
 
 
 def scores(
@@ -109,6 +112,5 @@ def settings(attribution) -> dict[str, Any]:
   return {
       name: attribution[name]
       for name in ('explainer', 'explained_output', *taken)
-      # How many images share a step is no part of the result.
-      if name in attribution and name != 'images_per_step'
+      if name in attribution and name not in IGNORED['attribution']
   }

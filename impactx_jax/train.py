@@ -49,13 +49,16 @@ class Fit:
       time, if it was reached again).
     best_accuracy: That accuracy, 0..1.
     history: One dict of metrics for each epoch.
+    seconds: Spent in epochs, by all processes that continued the run.
   """
 
   best_step: int = 0
   best_accuracy: float = -1.0
   history: tuple[dict[str, float], ...] = ()
+  seconds: float = dataclasses.field(default=0.0, compare=False)
 
   def epochs_since_best(self) -> int:
+    """Returns how many epochs have come after the best one."""
     late = [epoch for epoch in self.history if epoch['step'] > self.best_step]
     return len(late)
 
@@ -119,7 +122,21 @@ def train_step(
   )
 
 
+def initial_state(
+    method: Method, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+  """Returns the state before the first step."""
+  params, collections = jax.jit(method.init)(rng.stream(seed, 'init'))
+  return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      collections=collections,
+      opt_state=optimizer.init(params),
+  )
+
+
 def variables_of(state: TrainState) -> dict[str, Any]:
+  """Returns what `Method.predict` takes, and what a checkpoint keeps of it."""
   return {'params': state.params, 'collections': state.collections}
 
 
@@ -160,14 +177,8 @@ def fit(
         '--config.method.training.batch_size), or use more examples.'
     )
   optimizer = create_optimizer(training, steps_per_epoch * training.epochs)
-  params, collections = jax.jit(method.init)(rng.stream(seed, 'init'))
-  state = TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      collections=collections,
-      opt_state=optimizer.init(params),
-  )
-  parameter_overview.log_parameter_overview(params, include_stats=False)
+  state = initial_state(method, optimizer, seed)
+  parameter_overview.log_parameter_overview(state.params, include_stats=False)
   step_fn = parallel.data_parallel(
       lambda state, batch: train_step(
           state,
@@ -179,74 +190,65 @@ def fit(
       )
   )
   evaluator = Evaluator(method, training.batch_size * 4)
-  writer = metric_writers.create_default_writer(
-      str(directory / 'tensorboard'),
-      just_logging=not parallel.is_main_process(),
-  )
+  examples = steps_per_epoch * training.batch_size
   result = Fit()
-  with checkpoints.Checkpoints(directory) as saved, contextlib.closing(
-      writer
-  ), tqdm(
-      total=training.epochs * steps_per_epoch * training.batch_size,
-      unit='example',
-      unit_scale=True,
-      desc=directory.name,
-  ) as progress:
+  with checkpoints.Checkpoints(directory) as saved:
     if (restored := saved.restore_latest(state)) is not None:
       state, meta = restored
-      result = Fit(
-          meta['best_step'], meta['best_accuracy'], tuple(meta['history'])
-      )
+      result = Fit(**{**meta, 'history': tuple(meta['history'])})
       logging.info('Continuing after epoch %d.', len(result.history))
-      progress.update(
-          len(result.history) * steps_per_epoch * training.batch_size
-      )
     state = parallel.replicate(state)
-    while not _finished(result, training):
-      epoch = len(result.history)
-      start = time.monotonic()
-      state, metrics = train_epoch(
-          step_fn,
-          state,
-          batches.training_epoch(
-              columns['train'],
-              batch_size=training.batch_size,
-              seed=seed,
-              epoch=epoch,
-          ),
-          first_step=epoch * steps_per_epoch,
-          progress=progress,
-          directory=directory,
-      )
-      seconds = time.monotonic() - start
-      step = (epoch + 1) * steps_per_epoch
-      validation = evaluator(variables_of(state), columns['validation'])
-      _check_finite(
-          validation['cross_entropy'], step, 'validation loss', directory,
-          kept=epoch > 0,
-      )
-      metrics = {f'train/{name}': value for name, value in metrics.items()} | {
-          f'validation/{name}': value for name, value in validation.items()
-      }
-      result = _with_epoch(result, step, metrics)
-      saved.save(
-          step,
-          state,
-          dataclasses.asdict(result),
-          # Of equal epochs the earliest is the best.
-          score=validation['accuracy'] - 1e-9 * epoch,
-      )
-      writer.write_scalars(
-          step,
-          metrics
-          | {
-              'epoch': epoch + 1,
-              'examples_per_second': steps_per_epoch
-              * training.batch_size
-              / seconds,
-          },
-      )
-      writer.flush()
+    writer = metric_writers.create_default_writer(
+        str(directory / 'tensorboard'),
+        just_logging=not parallel.is_main_process(),
+    )
+    with contextlib.closing(writer), tqdm(
+        total=training.epochs * examples,
+        initial=len(result.history) * examples,
+        unit='example',
+        unit_scale=True,
+        desc=directory.name,
+    ) as progress:
+      while not _finished(result, training):
+        epoch = len(result.history)
+        start = time.monotonic()
+        state, metrics = train_epoch(
+            step_fn,
+            state,
+            batches.training_epoch(
+                columns['train'],
+                batch_size=training.batch_size,
+                seed=seed,
+                epoch=epoch,
+            ),
+            first_step=epoch * steps_per_epoch,
+            progress=progress,
+            directory=directory,
+        )
+        rate = examples / (time.monotonic() - start)
+        step = (epoch + 1) * steps_per_epoch
+        validation = evaluator(variables_of(state), columns['validation'])
+        _check_finite(
+            validation['cross_entropy'], step, 'validation loss', directory,
+            kept=epoch > 0,
+        )
+        metrics = {f'train/{n}': value for n, value in metrics.items()} | {
+            f'validation/{n}': value for n, value in validation.items()
+        }
+        result = _with_epoch(result, step, metrics, time.monotonic() - start)
+        saved.save(
+            step,
+            state,
+            dataclasses.asdict(result),
+            # Of equal epochs the earliest is the best.
+            score=validation['accuracy'] - 1e-9 * epoch,
+        )
+        writer.write_scalars(
+            step,
+            metrics
+            | {'train/epoch': epoch + 1, 'train/examples_per_second': rate},
+        )
+        writer.flush()
   return result
 
 
@@ -305,12 +307,19 @@ def _check_finite(
     )
 
 
-def _with_epoch(result: Fit, step: int, metrics: dict[str, float]) -> Fit:
-  history = (*result.history, {'step': step, **metrics})
+def _with_epoch(
+    result: Fit, step: int, metrics: dict[str, float], seconds: float
+) -> Fit:
+  """Adds an epoch to the history, and notes whether it is the best."""
+  result = dataclasses.replace(
+      result,
+      history=(*result.history, {'step': step, **metrics}),
+      seconds=result.seconds + seconds,
+  )
   accuracy = metrics['validation/accuracy']
   if accuracy > result.best_accuracy:
-    return Fit(step, accuracy, history)
-  return dataclasses.replace(result, history=history)
+    return dataclasses.replace(result, best_step=step, best_accuracy=accuracy)
+  return result
 
 
 def _finished(result: Fit, training) -> bool:

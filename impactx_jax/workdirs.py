@@ -12,7 +12,7 @@ Each stage's folder has the config it was begun with, and its last file
 
 from typing import Any
 
-from attribution import records
+from attribution import files
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import checkpoints
@@ -24,11 +24,15 @@ SUMMARY = 'summary.json'
 _DATA = ('seed', 'data', 'model', 'classifier')
 SECTIONS = {'classifier': _DATA, 'maps': (*_DATA, 'attribution')}
 METHOD_SECTIONS = (*_DATA, 'attribution', 'method')
-# Where the data lie says nothing of what they are.
-IGNORED = {'data': ('data_dir', 'download')}
+# What may change in the middle of a run: where the data lie says nothing of
+# what they are, and how many images share a step nothing of their maps.
+IGNORED = {
+    'data': ('data_dir', 'download'),
+    'attribution': ('images_per_step',),
+}
 
 
-def sections(stage: str) -> tuple[str, ...]:
+def _sections(stage: str) -> tuple[str, ...]:
   """Returns the config's sections that decide what a stage makes."""
   return SECTIONS.get(stage, METHOD_SECTIONS)
 
@@ -36,7 +40,7 @@ def sections(stage: str) -> tuple[str, ...]:
 def write_config(directory: epath.Path, config) -> None:
   """Writes the config as JSON, atomically, and creates the directory."""
   directory.mkdir(parents=True, exist_ok=True)
-  records.write_json(directory / CONFIG, config.to_dict())
+  files.write_json(directory / CONFIG, config.to_dict())
 
 
 def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
@@ -51,7 +55,7 @@ def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
         f'There is no {CONFIG} in {directory}, so nothing was run there. Give '
         'the --workdir of a run, or begin one with --config=NAME.'
     )
-  content = records.read_json(path)
+  content = files.read_json(path)
   return ml_collections.ConfigDict(_with_tuples(content)).lock()
 
 
@@ -85,7 +89,7 @@ def check_stage(workdir: epath.Path, stage: str, config) -> None:
   found = read_config(directory)
   differing = [
       f'{path} (there: {there!r}; now: {now!r})'
-      for section in sections(stage)
+      for section in _sections(stage)
       for path, there, now in _differences(
           section, found.get(section), config.get(section)
       )
@@ -112,7 +116,7 @@ def _differences(section: str, found: Any, wanted: Any):
 def read_summary(directory: epath.Path) -> dict[str, Any] | None:
   """Returns the summary of a finished training run, or None."""
   path = directory / SUMMARY
-  return records.read_json(path) if path.exists() else None
+  return files.read_json(path) if path.exists() else None
 
 
 def open_workdir(

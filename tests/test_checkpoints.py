@@ -33,6 +33,13 @@ def test_round_trip_of_the_state_and_its_meta(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
+def test_a_step_is_not_saved_twice(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(7, make_state(), {}, score=0.5)
+    with pytest.raises(RuntimeError, match='Step 7'):
+      saved.save(7, make_state(2.0), {}, score=0.6)
+
+
 def test_evaluation_restores_variables_alone(tmp_path):
   state = make_state(3.0)
   with checkpoints.Checkpoints(tmp_path) as saved:

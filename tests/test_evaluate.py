@@ -41,7 +41,7 @@ def test_report_compares_the_map_with_shap_on_the_same_model(finished_workdir):
   morf = load_metrics(finished_workdir)['morf']
   assert morf['images'] == 8 and morf['draws'] == 2 and morf['region'] == 4
   for name in ('area', 'aopc'):
-    assert morf[name].keys() == {'shap', 'impactx'}
+    assert morf[name].keys() == {'partition', 'impactx'}
     assert len(set(morf[name].values())) == 2
 
 
@@ -50,10 +50,13 @@ def test_measured_maps_share_model_images_and_noise(
 ):
   dataset = sources.load(tiny_config.data, tiny_config.seed)
   network = restore.network(workdirs.open_workdir(finished_workdir), 'impactx')
-  measured = evaluate.measure_maps(tiny_config, dataset, network)
+  summary, measured = evaluate.measure_maps(tiny_config, dataset, network)
+  assert summary['images'] == len(measured['images']) == 8
   ends = [0, -1]  # The clean image, and all noise: no map matters there.
   np.testing.assert_allclose(
-      measured['curves'][:, ends], measured['shap_curves'][:, ends], atol=1e-6
+      measured['curves'][:, ends],
+      measured['reference_curves'][:, ends],
+      atol=1e-6,
   )
   np.testing.assert_allclose(
       measured['curves'][:, 0], measured['probability'], atol=1e-6
@@ -67,7 +70,7 @@ def test_measured_maps_share_model_images_and_noise(
   masked = jax.nn.softmax(method.predict(variables, hidden).logits)
   rows = np.arange(8), measured['predicted']
   np.testing.assert_allclose(
-      measured['shap_maps'].sum(axis=(1, 2, 3)),
+      measured['reference_maps'].sum(axis=(1, 2, 3)),
       np.asarray(probability)[rows] - np.asarray(masked)[rows],
       atol=1e-4,
   )

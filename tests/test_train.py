@@ -101,6 +101,21 @@ def test_the_best_epoch_is_kept_and_the_earliest_of_equals(
   assert kept == [2 * steps_per_epoch, 5 * steps_per_epoch]
 
 
+def test_a_continued_run_keeps_the_best_and_the_latest_alone(
+    tmp_path, monkeypatch
+):
+  accuracies = iter([0.5, 0.75, 0.7, 0.6, 0.8, 0.7])
+  monkeypatch.setattr(
+      train.Evaluator,
+      '__call__',
+      lambda *_: {'accuracy': next(accuracies), 'cross_entropy': 1.0},
+  )
+  for epochs, kept in ((3, [8, 12]), (4, [8, 16]), (6, [20, 24])):
+    fit(tmp_path, epochs=epochs)
+    found = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir())
+    assert found == kept
+
+
 def test_patience_ends_training(tmp_path, monkeypatch):
   accuracies = iter([0.5, 0.75, 0.7, 0.7, 0.7, 0.9])
   monkeypatch.setattr(

@@ -48,11 +48,15 @@ def create(name: str, score_fn, **options: Any) -> Explain:
 
   Raises:
     InputError: for an unknown name, or options that cannot be met.
+    TypeError: for options that no explainer takes.
   """
   if name not in EXPLAINERS:
     raise unknown_choice(
         'explainer', name, EXPLAINERS, '--config.attribution.explainer'
     )
+  known = {option for other in EXPLAINERS for option in options_of(other)}
+  if strange := options.keys() - known:
+    raise TypeError(f'No explainer takes {", ".join(sorted(strange))}.')
   wanted = options_of(name)
   return EXPLAINERS[name](
       score_fn, **{k: v for k, v in options.items() if k in wanted}

@@ -43,6 +43,7 @@ class Dataset:
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
+    """(H, W, C)."""
     return self.train['image'].shape[1:]
 
   def fingerprint(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Training methods by name. A new one is one file and one line here."""
 
 from collections.abc import Callable
-import functools
+from typing import Any
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
@@ -12,10 +12,12 @@ from impactx_jax.methods.base import Method
 from impactx_jax.methods.base import Prediction as Prediction
 from impactx_jax.methods.base import Task
 
-METHODS: dict[str, Callable[..., Method]] = {
-    'baseline': baseline.create,
+BASELINE = 'baseline'  # Stage one, which makes A.
+CONTROL = 'impactx_lambda0'  # The same network without the explanation.
+METHODS: dict[str, Callable[[Any, Task], Method]] = {
+    BASELINE: baseline.create,
     'impactx': impactx.create,
-    'impactx_lambda0': functools.partial(impactx.create, explanation=False),
+    CONTROL: impactx.create,
 }
 
 
@@ -24,10 +26,19 @@ def create(name: str, config, task: Task) -> Method:
   return METHODS[name](config, task)
 
 
+def config_of(name: str, config):
+  """Returns the config with which a method of stage two is trained."""
+  config = config.copy_and_resolve_references()
+  config.method.name = name
+  if name == CONTROL:
+    config.method.lambda_ = 0.0
+  return config
+
+
 def check(method) -> None:
   """Raises InputError for a `config.method` that cannot be built."""
   choices = {
-      'name': ('method', METHODS),
+      'name': ('method', [name for name in METHODS if name != BASELINE]),
       'm_output': ("output of M", impactx.M_OUTPUTS),
       'lep_init': ('initialisation of LEP', impactx.LEP_INITS),
       'map_scaling': ('map scaling', losses.MAP_SCALINGS),

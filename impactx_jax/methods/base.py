@@ -27,7 +27,8 @@ class Aux(NamedTuple):
 
   Attributes:
     collections: The non-trained variables after the step.
-    metrics: (sum, count) of each metric over the batch.
+    metrics: (sum, count) of each metric over the batch. `loss` must be among
+      them: the loop stops when it is not finite.
   """
 
   collections: Any

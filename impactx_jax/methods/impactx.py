@@ -12,17 +12,14 @@ M_OUTPUTS = ('logits', 'features')
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
 
 
-def create(config, task: base.Task, *, explanation: bool = True) -> base.Method:
+def create(config, task: base.Task) -> base.Method:
   """Builds LEP, D and C around the frozen M (IMPACTX, section 3.3).
 
   Args:
     config: The whole config; `config.model` and `config.method` are read.
     task: The data's shapes, and the stage-one classifier.
-    explanation: False sets the explanation's weight to 0: the control that
-      has the same network and sees no map.
   """
   options = config.method
-  weight = options.lambda_ if explanation else 0.0
   m_scores = baseline.from_variables(config, task.num_classes)
   network = networks.ImpactX(
       lep=networks.LatentExplanationPredictor(
@@ -70,7 +67,7 @@ def create(config, task: base.Task, *, explanation: bool = True) -> base.Method:
     )
     classification = losses.cross_entropy(logits, batch['label'])
     mse = losses.map_mse(maps, batch['map'])
-    total = classification + weight * mse  # Equation 1.
+    total = classification + options.lambda_ * mse  # Equation 1.
     metrics = base.mean_metrics(
         loss=total,
         cross_entropy=classification,

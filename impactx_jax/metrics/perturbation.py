@@ -87,6 +87,8 @@ def perturbation_curves(
     float32 [N, R + 1] for R regions: step 0 is the clean image, the last step
     is all noise.
   """
+  if order not in ORDERS:
+    raise ValueError(f'Unknown order {order!r}; allowed: {", ".join(ORDERS)}.')
   chex.assert_equal_shape_prefix([images, maps], 3)
   curve_fn = jax.jit(
       functools.partial(

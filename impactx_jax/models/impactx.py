@@ -52,7 +52,7 @@ class Decoder(nn.Module):
     height, width, channels = self.shape
     blocks = decoder_blocks(height, width, self.start)
     small = (self.start, width >> blocks, self.filters)
-    features = nn.relu(nn.Dense(math.prod(small), name='code')(code))
+    features = nn.relu(nn.Dense(math.prod(small), name='expand')(code))
     features = features.reshape(-1, *small)
     for block in range(blocks):
       filters = max(8, self.filters >> block)

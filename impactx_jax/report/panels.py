@@ -1,16 +1,30 @@
 """Panels like the paper's figures 3 to 5: image, maps and MoRF curves."""
 
 from collections.abc import Sequence
+import io
 
-from attribution import records
+from attribution import files
 from etils import epath
-import matplotlib
 from matplotlib import figure
 import numpy as np
 
 # Both are safe for colour-blind readers.
 DIVERGING = 'RdBu_r'
-COLOURS = {'shap': '#0072B2', 'method': '#D55E00'}
+COLOURS = {'reference': '#0072B2', 'method': '#D55E00'}
+
+
+TITLES = {
+    'partition': 'SHAP',
+    'shap_partition': 'SHAP',
+    'partition_grid': 'Owen values on a grid',
+    'impactx': 'IMPACTX',
+    'impactx_lambda0': 'IMPACTX, λ = 0',
+}
+
+
+def title_of(name: str) -> str:
+  """Returns how a picture calls a method or an explainer."""
+  return TITLES.get(name, name)
 
 
 def draw(
@@ -18,16 +32,17 @@ def draw(
     *,
     class_names: Sequence[str],
     method: str,
+    reference: str,
     images: np.ndarray,
     labels: np.ndarray,
     predicted: np.ndarray,
     probability: np.ndarray,
-    shap_maps: np.ndarray,
+    reference_maps: np.ndarray,
     maps: np.ndarray,
-    shap_curves: np.ndarray,
+    reference_curves: np.ndarray,
     curves: np.ndarray,
 ) -> None:
-  """Draws one row an image: image, SHAP map, the method's map, MoRF curves.
+  """Draws one row an image: image, both maps, and their MoRF curves.
 
   Each map is summed over its channels and scaled by its own largest
   magnitude, with zero at the middle of the colours.
@@ -35,14 +50,15 @@ def draw(
   Args:
     path: Of the PNG.
     class_names: [K].
-    method: Name of the method whose map is compared with SHAP's.
+    method: Name of the method that predicted the maps.
+    reference: Name of the explainer that they are compared with.
     images: float32 [N, H, W, C] in [0, 1].
     labels: int [N], the true classes.
     predicted: int [N], the explained classes.
     probability: float [N], of the predicted class.
-    shap_maps: float [N, H, W, C].
+    reference_maps: float [N, H, W, C].
     maps: float [N, H, W, C'].
-    shap_curves: float [N, R + 1].
+    reference_curves: float [N, R + 1].
     curves: float [N, R + 1].
   """
   count = len(images)
@@ -61,20 +77,30 @@ def draw(
       title += f'\n(true: {class_names[labels[i]]})'
     axis.set_title(title, fontsize=9, color='black' if right else '#A00000')
     for axis, values, name in (
-        (axes[i, 1], shap_maps[i], 'SHAP'), (axes[i, 2], maps[i], method)
+        (axes[i, 1], reference_maps[i], title_of(reference)),
+        (axes[i, 2], maps[i], title_of(method)),
     ):
       relevance = values.sum(-1)
       limit = np.abs(relevance).max() or 1.0
       axis.imshow(relevance, cmap=DIVERGING, vmin=-limit, vmax=limit)
       if i == 0:
-        axis.set_title(f'{name} map\nred for, blue against', fontsize=9)
+        axis.set_title(f'{name}\nred for, blue against', fontsize=9)
     for axis in axes[i, :3]:
       axis.set(xticks=[], yticks=[])
     axis = axes[i, 3]
     steps = np.linspace(0, 100, curves.shape[1])
-    axis.plot(steps, shap_curves[i], color=COLOURS['shap'], label='SHAP')
     axis.plot(
-        steps, curves[i], color=COLOURS['method'], linestyle='--', label=method
+        steps,
+        reference_curves[i],
+        color=COLOURS['reference'],
+        label=title_of(reference),
+    )
+    axis.plot(
+        steps,
+        curves[i],
+        color=COLOURS['method'],
+        linestyle='--',
+        label=title_of(method),
     )
     axis.set(ylim=(0, 1.02), xlim=(0, 100))
     axis.tick_params(labelsize=7)
@@ -83,7 +109,8 @@ def draw(
       axis.set_title('MoRF: probability as regions become noise', fontsize=9)
       axis.legend(fontsize=8, frameon=False)
   axes[-1, 3].set_xlabel('% of the image replaced', fontsize=8)
-  with matplotlib.rc_context({'savefig.facecolor': 'white'}):
-    records.write_atomically(
-        path, lambda name: picture.savefig(name, format='png')
-    )
+  png = io.BytesIO()
+  picture.savefig(png, format='png', facecolor='white')
+  files.write_atomically(
+      path, lambda name: epath.Path(name).write_bytes(png.getvalue())
+  )

@@ -169,9 +169,12 @@ def test_parity_at_odd_budgets_and_batches(max_evals, batch_size):
   _assert_close(maps, _by_shap(score_fn, images, classes, **settings))
 
 
-@pytest.mark.parametrize('batch_size', [4, 50])
-def test_parity_when_the_budget_exceeds_the_tree(batch_size):
-  shape = (4, 3, 2)
+@pytest.mark.parametrize(
+    ('shape', 'batch_size'),
+    # In the last one, a leaf is reached while all that is queued is expanded.
+    [((4, 3, 2), 4), ((4, 3, 2), 50), ((3, 3, 3), 200)],
+)
+def test_parity_when_the_budget_exceeds_the_tree(shape, batch_size):
   score_fn = _network(shape)
   images = _images(shape, 2)
   classes = np.array([[2, 1], [0, 1]])

@@ -115,11 +115,12 @@ def test_single_pixels_are_the_whole_tree(shape):
   np.testing.assert_allclose(maps, shaps(images, classes), atol=1e-6)
 
 
-def test_channels_of_a_pixel_share_its_value():
+@pytest.mark.parametrize('grid', [4, 8])
+def test_channels_of_a_pixel_share_its_value(grid):
   shape = (4, 4, 3)
   score_fn = _network(shape)
   images, labels = _images(shape), np.array([0, 1, 2])
-  maps = partition_grid(score_fn, grid=4)(images, labels)
+  maps = partition_grid(score_fn, grid=grid)(images, labels)
   np.testing.assert_allclose(maps[..., :1].repeat(3, axis=-1), maps)
   assert np.abs(np.diff(maps, axis=2)).max() > 1e-3
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from attribution import files
 from attribution import records
 from attribution.errors import InputError
 from etils import epath
@@ -48,7 +49,7 @@ def directory(tmp_path) -> epath.Path:
     path = directory / records.shard_name(i, 2)
     records.write_shard(path, _columns(count, seed=i))
     shards.append({'name': path.name, 'sha256': records.checksum(path)})
-  records.write_json(
+  files.write_json(
       directory / records.MANIFEST,
       {
           'classifier': 'abc',
@@ -156,17 +157,17 @@ def test_a_file_gets_its_name_only_when_it_is_whole(tmp_path):
     assert path.read_text() == 'old'
 
   path.write_text('old')
-  records.write_atomically(path, write)
+  files.write_atomically(path, write)
   assert path.read_text() == 'new'
 
 
 def test_json_that_cannot_be_written_keeps_the_old_file(tmp_path):
   path = epath.Path(tmp_path) / 'x.json'
-  records.write_json(path, {'b': 1, 'a': [1, 2]})
+  files.write_json(path, {'b': 1, 'a': [1, 2]})
   before = path.read_text()
   assert list(json.loads(before)) == ['a', 'b']  # Sorted: the same bytes.
   with pytest.raises(TypeError):
-    records.write_json(path, {'b': object()})
+    files.write_json(path, {'b': object()})
   assert path.read_text() == before
 
 

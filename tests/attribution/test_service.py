@@ -12,6 +12,7 @@ import subprocess
 import sys
 import types
 
+from attribution import files
 from attribution import records
 from attribution import service
 from attribution.errors import InputError
@@ -259,9 +260,10 @@ _RUN_AND_DIE = """
 import os, pathlib, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_service
+from attribution import files
 from attribution import records
 
-write_atomically = records.write_atomically
+write_atomically = files.write_atomically
 
 def write_half_and_die(path, write):
   if path.name != records.shard_name(1, 3):
@@ -274,7 +276,7 @@ def write_half_and_die(path, write):
 
   write_atomically(path, write_half)
 
-records.write_atomically = write_half_and_die
+files.write_atomically = write_half_and_die
 test_service._write(pathlib.Path(sys.argv[2]))
 """
 
@@ -555,7 +557,7 @@ def test_two_processes_write_what_one_does(tmp_path, finished):
 def test_processes_may_claim_a_new_directory_at_once(
     tmp_path, finished, monkeypatch
 ):
-  write_atomically = records.write_atomically
+  write_atomically = files.write_atomically
 
   def stop():
     raise _Killed
@@ -571,7 +573,7 @@ def test_processes_may_claim_a_new_directory_at_once(
 
   # The second process runs between the first one's writing its settings
   # under a temporary name and the renaming.
-  monkeypatch.setattr(records, 'write_atomically', interrupted)
+  monkeypatch.setattr(files, 'write_atomically', interrupted)
   _write(tmp_path, process_index=0, process_count=2)
   assert _contents(tmp_path) == _contents(finished)
 
@@ -604,11 +606,10 @@ def test_the_estimate_comes_before_the_work(tmp_path, monkeypatch):
   assert [len(images) for images in linear.explained[:2]] == [4, 4]
 
 
-@pytest.mark.parametrize(('chunk', 'probed'), [(3, 3), (100, 5)])
-def test_the_estimate_explains_a_chunk_but_not_too_many(
-    tmp_path, monkeypatch, chunk, probed
+@pytest.mark.parametrize(('chunk', 'probed'), [(3, 3), (100, _COUNT)])
+def test_the_estimate_explains_what_the_run_explains_at_once(
+    tmp_path, chunk, probed
 ):
-  monkeypatch.setattr(service, 'PROBE', 5)
   linear = _Linear()
   _write(tmp_path, linear.teacher(chunk=chunk))
   assert [len(images) for images in linear.explained[:2]] == [probed] * 2
@@ -622,7 +623,7 @@ def test_the_estimate_is_of_what_is_missing(tmp_path, finished, monkeypatch):
       service.logging, 'info', lambda text, *args: messages.append(text % args)
   )
   _write(tmp_path)
-  assert any('6 of 10 images have their maps' in m for m in messages)
+  assert any('3 shards, 2 are there already' in m for m in messages)
   assert any('4 images x 7 evaluations = 28' in m for m in messages)
 
 

@@ -20,7 +20,6 @@ from impactx_jax.data import batches
 from impactx_jax.methods.base import Task
 from impactx_jax.report import tables
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -41,15 +40,9 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   if method.uses_maps:
     columns['map'] = generator.normal(size=(count, 32, 32, 3)).astype('float32')
   optimizer = train.create_optimizer(training, 10**6)
-  params, collections = jax.jit(method.init)(jax.random.key(0))
-  state = parallel.replicate(
-      train.TrainState(
-          step=jnp.zeros((), jnp.int32),
-          params=params,
-          collections=collections,
-          opt_state=optimizer.init(params),
-      )
-  )
+  state = train.initial_state(method, optimizer, seed=0)
+  variables = jax.device_get(train.variables_of(state))
+  state = parallel.replicate(state)
   step_fn = parallel.data_parallel(
       lambda state, batch: train.train_step(
           state, batch, method=method, optimizer=optimizer, training=training,
@@ -85,7 +78,7 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
       state = jax.block_until_ready(run(state, number))
       rate.append(count / (time.perf_counter() - start))
     rates.append(rate)
-  return np.array(rates), {'params': params, 'collections': collections}
+  return np.array(rates), variables
 
 
 def main() -> None:
@@ -95,7 +88,6 @@ def main() -> None:
   arguments = vars(parser.parse_args())
   rows = []
   one, classifier = measure('baseline', None, **arguments)
-  classifier = jax.tree.map(np.asarray, classifier)
   two, _ = measure('impactx', classifier, **arguments)
   for stage, rates in (('stage one', one), ('stage two', two)):
     ratio = rates[:, 0] / rates[:, 1]

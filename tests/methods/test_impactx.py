@@ -18,7 +18,7 @@ def make_config(**changes):
   config.method.decoder_filters = 8
   config.method.lep_units = 16
   config.method.update(changes)
-  return config
+  return methods.config_of(changes.get('name', 'impactx'), config)
 
 
 def make_classifier(config, seed=0):
@@ -28,7 +28,7 @@ def make_classifier(config, seed=0):
 
 
 def make_method(name='impactx', **changes):
-  config = make_config(**changes)
+  config = make_config(name=name, **changes)
   task = Task(4, (32, 32, 3), 3, make_classifier(config))
   return methods.create(name, config, task), task.classifier
 

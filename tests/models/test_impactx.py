@@ -34,7 +34,7 @@ def test_decoder_has_the_layers_of_the_paper_at_32_pixels():
   )['params']
   kernels = {name: part['kernel'].shape for name, part in params.items()}
   assert kernels == {
-      'code': (512, 8 * 8 * 64),
+      'expand': (512, 8 * 8 * 64),
       'block1_conv1': (3, 3, 64, 64),
       'block1_conv2': (3, 3, 64, 64),
       'block2_conv1': (3, 3, 64, 32),

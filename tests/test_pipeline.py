@@ -1,0 +1,69 @@
+"""Stages: one by one as all at once, and the control beside the method."""
+
+import json
+
+from impactx_jax import methods
+from impactx_jax import pipeline
+from impactx_jax import restore
+from impactx_jax import workdirs
+import pytest
+
+
+def read(folder, name):
+  return json.loads((folder / name).read_text())
+
+
+def test_stages_one_by_one_make_what_all_makes(
+    finished_workdir, tiny_config, tmp_path
+):
+  for stage in ('classifier', 'maps', 'impactx', 'evaluate'):
+    pipeline.run(tiny_config, tmp_path, stage)
+  for name in ('classifier', 'impactx', methods.CONTROL):
+    assert (
+        read(tmp_path / name, 'summary.json')['digest']
+        == read(finished_workdir / name, 'summary.json')['digest']
+    )
+  ours, theirs = (
+      read(folder / 'report', 'metrics.json')
+      for folder in (tmp_path, finished_workdir)
+  )
+  assert ours['accuracy'] == theirs['accuracy']
+  assert ours['morf'] == theirs['morf']
+
+
+def test_the_control_records_that_it_saw_no_explanation(finished_workdir):
+  workdir = workdirs.open_workdir(finished_workdir)
+  recorded = workdirs.read_config(workdir / methods.CONTROL).method
+  assert (recorded.name, recorded.lambda_) == (methods.CONTROL, 0.0)
+  method = workdirs.read_config(workdir / 'impactx').method
+  assert (method.name, method.lambda_) == ('impactx', 1.0)
+
+
+def test_the_control_can_be_named_in_a_finished_workdir(
+    finished_workdir, tiny_config
+):
+  tiny_config.method.name = methods.CONTROL
+  workdir = workdirs.open_workdir(finished_workdir)
+  run = pipeline.Pipeline(tiny_config, workdir)
+  assert run.method_names == [methods.CONTROL]
+  run.check_workdir()
+
+
+def test_both_were_trained_on_the_mapped_images(finished_workdir):
+  for name in ('impactx', methods.CONTROL):
+    examples = read(finished_workdir / name, 'summary.json')['examples']
+    assert sum(examples.values()) == 48
+  assert read(finished_workdir / 'classifier', 'summary.json')['examples'] != (
+      examples
+  )
+
+
+@pytest.mark.parametrize('name', ['classifier', 'impactx', methods.CONTROL])
+def test_a_restored_network_is_the_one_that_was_recorded(
+    finished_workdir, name
+):
+  from impactx_jax import checkpoints
+
+  _, variables = restore.network(workdirs.open_workdir(finished_workdir), name)
+  recorded = read(finished_workdir / name, 'summary.json')['digest']
+  assert checkpoints.digest(variables) == recorded
