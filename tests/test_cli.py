@@ -1,23 +1,11 @@
 """Tests for the commands: flags, help, exit codes, recipes by name."""
 
-import functools
-import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
 import sysconfig
 
-from absl import flags
-from absl.testing import flagsaver
-from attribution import main as attribution_main
-from attribution import service
-from impactx_jax import cli
-from impactx_jax import evaluate
-from impactx_jax import main
-from impactx_jax import pipeline
-from impactx_jax import train
 import pytest
 
 IMPACTX = (sys.executable, '-m', 'impactx_jax.main')
@@ -67,49 +55,6 @@ def _assert_one_paragraph(
   text = ' '.join(message.split())
   for part in parts:
     assert part in text
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-  """Returns run(program, *arguments), which runs a program in this process."""
-  saved = flagsaver.save_flag_values(flags.FLAGS)
-
-  # absl's own ends the process.
-  monkeypatch.setattr(
-      cli.app, 'run', lambda main, flags_parser: main(flags_parser(sys.argv))
-  )
-
-  def run(program, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['impactx', *arguments])
-    program.run()
-
-  yield run
-  flagsaver.restore_flag_values(saved, flags.FLAGS)
-  flags.FLAGS.unparse_flags()
-
-
-@pytest.fixture
-def calls(monkeypatch):
-  """Records the calls of the pipeline instead of running it."""
-  made = []
-  monkeypatch.setattr(pipeline, 'run', lambda *args: made.append(args))
-  return made
-
-
-@pytest.fixture
-def finished(finished_workdir, tmp_path) -> pathlib.Path:
-  return pathlib.Path(
-      shutil.copytree(finished_workdir, tmp_path / 'finished')
-  )
-
-
-@pytest.fixture
-def no_training(monkeypatch):
-  """Fails the test that trains or explains."""
-  for module, name in ((train, 'fit'), (service, 'write_maps')):
-    monkeypatch.setattr(
-        module, name, functools.partial(pytest.fail, f'{name} was called')
-    )
 
 
 # --- Exit codes ---------------------------------------------------------------
@@ -214,23 +159,6 @@ def test_error_of_the_pipeline_exits_with_2_and_one_paragraph(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_input_error_exits_with_2_and_a_bug_does_not(
-    in_process, tmp_path, monkeypatch, capsys
-):
-  arguments = ('--config=quickstart', f'--workdir={tmp_path / "run"}')
-  with pytest.raises(SystemExit) as error:
-    in_process(main, *arguments, '--config.method.name=impactz')
-  assert error.value.code == 2
-  assert "Did you mean 'impactx'?" in capsys.readouterr().err
-
-  def broken(*_):
-    raise ValueError('a bug')
-
-  monkeypatch.setattr(pipeline, 'run', broken)
-  with pytest.raises(ValueError, match='a bug'):
-    in_process(main, *arguments)
-
-
 # --- Help ---------------------------------------------------------------------
 
 
@@ -294,75 +222,3 @@ def test_recipe_of_ones_own_is_a_path_and_comes_first(tmp_path):
         PRINT_FIELD, f'--config={path}', '--workdir=run', cwd=tmp_path
     )
     assert result.stdout == expected, result.stderr
-
-
-# --- What is run --------------------------------------------------------------
-
-
-def test_flags_reach_the_pipeline(in_process, calls):
-  in_process(
-      main, '--config=quickstart', '--workdir=run', '--stage=maps',
-      '--config.data.name=shapes', '--config.data.image_size=(48,64)',
-      '--config.method.lambda_=2', '--config.data.download',
-      '--config.attribution.classifier=../other',
-  )
-  ((config, workdir, stage),) = calls
-  assert (workdir, stage) == ('run', 'maps')
-  assert config.data.name == 'shapes'
-  assert config.data.image_size == (48, 64)
-  assert config.method.lambda_ == 2.0
-  assert config.data.download is True
-  assert config.attribution.classifier == '../other'
-  assert config.attribution.max_evals == 500
-
-
-def test_all_stages_are_the_default(in_process, calls):
-  in_process(main, '--workdir=run')
-  assert calls == [(None, 'run', 'all')]
-
-
-def test_attribution_alone_is_the_maps_stage(in_process, calls):
-  in_process(attribution_main, '--workdir=run')
-  assert calls == [(None, 'run', 'maps')]
-
-
-@pytest.mark.usefixtures('no_training')
-def test_finished_workdir_is_evaluated_again_without_a_config(
-    in_process, finished, capsys
-):
-  report = finished / 'report'
-  before = json.loads((report / 'metrics.json').read_text())
-  shutil.rmtree(report)
-  in_process(main, f'--workdir={finished}', '--stage=evaluate')
-  after = json.loads((report / 'metrics.json').read_text())
-  for name in ('accuracy', 'test', 'morf', 'inputs', 'data'):
-    assert after[name] == before[name]
-  assert (report / 'panels.png').stat().st_size > 1000
-  printed = capsys.readouterr().out
-  assert f'Report: {report}' in printed
-  for name in ('baseline', 'impactx', 'impactx_lambda0'):
-    assert f'{100 * before["accuracy"][name]:.2f}' in printed
-
-
-@pytest.mark.usefixtures('no_training')
-def test_finished_workdir_has_nothing_left_to_do(
-    finished, tiny_config, monkeypatch, capsys
-):
-  monkeypatch.setattr(
-      evaluate, 'evaluate', lambda *_: pytest.fail('evaluate was called')
-  )
-  before = {
-      path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
-  }
-  pipeline.run(tiny_config, finished)
-  pipeline.run(None, finished)
-  assert capsys.readouterr().out.count('Report: ') == 2
-  assert {
-      path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
-  } == before
-
-
-@pytest.mark.usefixtures('no_training')
-def test_each_finished_stage_is_skipped_by_itself(finished, tiny_config):
-  for stage in ('classifier', 'maps', 'impactx'):
-    pipeline.run(tiny_config, finished, stage)

@@ -1,0 +1,106 @@
+"""A small run of the shard loop, for the tests of what it writes."""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+
+from attribution import records
+from attribution import service
+from etils import epath
+import numpy as np
+import pytest
+
+SETTINGS = {
+    'classifier': 'abc',
+    'explainer': {'masker': 'constant', 'max_evals': 7},
+    'seed': 0,
+}
+FACTS = {'provenance': {'device': 'cpu'}}
+COUNT = 10
+SHARD_SIZE = 4  # So shards of 4, 4 and 2.
+NUM_SHARDS = 3
+# Calls of the explainer in a whole run: two to estimate, one for each shard.
+CALLS = 2 + NUM_SHARDS
+
+
+class Killed(BaseException):
+  """Ends a run as a signal does: nothing in the code catches it."""
+
+
+def make_examples(count: int = COUNT) -> records.Columns:
+  rng = np.random.default_rng(0)
+  return {
+      'id': np.array([f'train/{i:03d}.png' for i in range(count)]),
+      'split': np.array(['train', 'train', 'validation'] * count)[:count],
+      'image': rng.integers(1, 256, (count, 4, 5, 3), np.uint8),
+      'label': rng.integers(0, 3, count, np.int32),
+  }
+
+
+class Linear:
+  """A linear classifier and its exact maps, w · x, with black as hidden."""
+
+  weights = np.random.default_rng(1).normal(size=(4, 5, 3, 3))
+  bias = np.array([0.5, -1, 2])
+
+  def __init__(self):
+    self.explained = []  # The images of each call.
+    self.before_call: Callable[[int], None] = lambda call: None
+
+  def explain(self, images, labels):
+    self.before_call(len(self.explained))
+    assert images.dtype == np.float32, images.dtype
+    assert len(labels) == len(images), len(labels)
+    self.explained.append(np.array(images))
+    maps = images * np.moveaxis(self.weights[..., labels], -1, 0)
+    return maps.astype(np.float32)
+
+  def score(self, images):
+    scores = np.tensordot(images, self.weights, axes=3) + self.bias
+    return scores.astype(np.float32)
+
+  def teacher(self, **changes) -> service.Teacher:
+    teacher = service.Teacher(
+        explain=self.explain,
+        score=self.score,
+        background=np.zeros_like,
+        evaluations=7,
+        chunk=SHARD_SIZE,
+    )
+    return dataclasses.replace(teacher, **changes)
+
+
+def write_maps(directory, teacher: service.Teacher | None = None, **changes):
+  """A whole run, or what `changes` make of it; returns the manifest."""
+  arguments = {
+      'examples': make_examples(),
+      'settings': SETTINGS,
+      'facts': FACTS,
+      'shard_size': SHARD_SIZE,
+      **changes,
+  }
+  return service.write_maps(
+      directory, arguments.pop('examples'), teacher or Linear().teacher(),
+      **arguments,
+  )
+
+
+def contents(directory) -> dict[str, bytes]:
+  """Every file of a directory, hidden ones too."""
+  directory = pathlib.Path(directory)
+  return {
+      str(path.relative_to(directory)): path.read_bytes()
+      for path in directory.rglob('*') if path.is_file()
+  }
+
+
+def shard_path(directory, index: int) -> epath.Path:
+  return epath.Path(directory) / records.shard_name(index, NUM_SHARDS)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> pathlib.Path:
+  """The directory of an uninterrupted run; tests must not change it."""
+  directory = tmp_path_factory.mktemp('finished')
+  write_maps(directory)
+  return directory

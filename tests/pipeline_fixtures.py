@@ -1,0 +1,81 @@
+"""A finished workdir to spoil, and what a run that is refused looks like."""
+
+import json
+import pathlib
+import shutil
+
+from attribution import service
+from attribution.errors import InputError
+from impactx_jax import evaluate
+from impactx_jax import pipeline
+from impactx_jax import train
+from impactx_jax.data import sources
+import pytest
+
+
+class Reached(Exception):
+  """Work that bad input must not reach, and that good input does."""
+
+
+def forbid(monkeypatch, *functions):
+  for module, name in functions:
+
+    def reached(*_, name=name, **__):
+      raise Reached(name)
+
+    monkeypatch.setattr(module, name, reached)
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+  """Raises Reached where training, explaining or measuring would begin."""
+  forbid(
+      monkeypatch, (train, 'fit'), (service, 'write_maps'),
+      (evaluate, 'evaluate'),
+  )
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+  forbid(monkeypatch, (sources, 'load'))
+
+
+@pytest.fixture
+def finished(finished_workdir, tmp_path) -> pathlib.Path:
+  """A copy of the finished workdir, to be spoilt."""
+  return pathlib.Path(
+      shutil.copytree(finished_workdir, tmp_path / 'finished')
+  )
+
+
+def set_field(config, path: str, value) -> None:
+  with config.unlocked():
+    config.update_from_flattened_dict({path: value})
+
+
+def refused(config, workdir, stage='all', *parts: str) -> str:
+  """Runs, and returns the message, which must contain `parts`."""
+  with pytest.raises(InputError) as error:
+    pipeline.run(config, workdir, stage)
+  message = str(error.value)
+  assert '\n' not in message, 'more than one paragraph'
+  for part in parts:
+    assert part in message, message
+  return message
+
+
+def keep_classifier(workdir: pathlib.Path) -> None:
+  """Leaves of a finished workdir what stage one wrote."""
+  for name in ('maps', 'impactx', 'impactx_lambda0', 'report'):
+    shutil.rmtree(workdir / name)
+
+
+def begun(workdir: pathlib.Path) -> set[str]:
+  """What a refused run has left."""
+  return {path.name for path in workdir.glob('*')}
+
+
+def edit_json(path: pathlib.Path, **entries) -> None:
+  content = json.loads(path.read_text())
+  assert entries.keys() <= content.keys(), content.keys()
+  path.write_text(json.dumps(content | entries))
