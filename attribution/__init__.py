@@ -48,7 +48,8 @@ def explain(
     batch_size: Evaluations of an image between two looks at the queue of what
       to expand next. As in shap it is a part of the result; 2 to 50 agree
       closely, and larger ones are faster on an accelerator.
-    images_per_step: Images explained in lockstep; None chooses by memory.
+    images_per_step: Images explained in lockstep on each device; None chooses
+      by memory.
     grid: Cells a side for 'partition_grid', a power of two.
 
   Returns:

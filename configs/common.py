@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
   # Evaluations between two looks at the explainer's queue. It is part of the
   # result; 2 to 50 agree with each other, and 50 is the fastest for shap.
   config.attribution.batch_size = 50
-  # Images explained together on the device; 0: as many as fit well.
+  # Images explained together on each device; 0: as many as fit well.
   config.attribution.images_per_step = 0
   # Cells along a side, for partition_grid; a power of two.
   config.attribution.grid = 8

@@ -73,6 +73,27 @@ def data_parallel_map(fn: Callable[..., Any]) -> Callable[..., Any]:
   return call
 
 
+def over_rows(program: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+  """Compiles a program that treats each row of its arguments alone.
+
+  Args:
+    program: Arrays [N, …] -> an array [N, …].
+
+  Returns:
+    The same function, with the rows split among this process's devices; N
+    must be a multiple of their number.
+  """
+  if jax.local_device_count() == 1:
+    return jax.jit(program)
+  mapped = jax.pmap(program)
+
+  def call(*arguments):
+    result = mapped(*shard(arguments))
+    return result.reshape(-1, *result.shape[2:])
+
+  return call
+
+
 def replicate(tree: Any) -> Any:
   """Puts a tree on every device, as `data_parallel` returns its state.
 

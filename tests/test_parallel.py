@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-# Trains a classifier and IMPACTX for a few steps on made-up data, and saves
-# what came of it.
+# Trains a classifier and IMPACTX for a few steps on made-up data, explains it,
+# and saves what came of it.
 SCRIPT = """
 import sys
+import attribution
 import numpy as np
 from etils import epath
 import jax
@@ -53,6 +54,14 @@ for name in ('baseline', 'impactx'):
     results[name + jax.tree_util.keystr(path)] = leaf
   for key, value in fit.history[-1].items():
     results[name + key] = value
+# Ten images: neither device count divides them.
+images = columns['image'][:10] / np.float32(255)
+score_fn = lambda x: method.predict(classifier, x).logits
+for name in ('partition', 'partition_grid'):
+  results[name] = attribution.explain(
+      score_fn, images, columns['label'][:10], explainer=name, max_evals=60,
+      grid=2,
+  )
 np.savez(folder / 'results.npz', **results)
 """
 
@@ -70,7 +79,7 @@ def run_on(devices, folder):
   return dict(np.load(folder / 'results.npz'))
 
 
-def test_four_devices_train_as_one(tmp_path):
+def test_four_devices_train_and_explain_as_one(tmp_path):
   one, four = (run_on(n, tmp_path / str(n)) for n in (1, 4))
   assert (one.pop('devices'), four.pop('devices')) == (1, 4)
   assert len(one) > 30 and one.keys() == four.keys()

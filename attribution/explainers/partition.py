@@ -13,7 +13,6 @@ scores can change places, so that another entry is expanded last or in another
 batch; the map keeps its sum, and changes inside those entries' boxes.
 """
 
-from collections.abc import Callable
 import math
 from typing import NamedTuple
 
@@ -45,8 +44,6 @@ def partition(
     max_evals: int = 2000,
     batch_size: int = 10,
     images_per_step: int | None = None,
-    seed: int = 0,
-    compile_fn: Callable[[Run], Run] = jax.jit,
 ) -> Explain:
   """Builds an explainer with the values of `shap.PartitionExplainer`.
 
@@ -60,14 +57,9 @@ def partition(
     batch_size: Evaluations of an image between two looks at the priority
       queue. It is part of the result, because it decides what is expanded
       first; an odd one acts as the next even one.
-    images_per_step: Images explained in lockstep. It changes speed and memory
-      and not the result. None chooses by the size of the model's arrays: few
-      enough to fit, and no more than were given.
-    seed: For the registry, whose explainers share their arguments. Nothing
-      here is random.
-    compile_fn: Compiles the program of one batch, whose arguments and result
-      have a row for each image and treat each alone; replace it to spread the
-      rows over devices, together with `images_per_step`.
+    images_per_step: Images explained in lockstep on each device. It changes
+      speed and memory and not the result. None chooses by the size of the
+      model's arrays: few enough to fit, and no more than were given.
 
   Returns:
     `explain(images, labels) -> maps`, see `attribution.explainers`. NumPy or
@@ -78,7 +70,6 @@ def partition(
     InputError: for settings that cannot be met. `explain` raises it for
       images and labels that do not fit each other or the model.
   """
-  del seed
   check_at_least('max_evals', max_evals, 2)
   check_at_least('batch_size', batch_size, 1)
   expansions = -(-batch_size // 2)  # Each costs two evaluations.
@@ -95,7 +86,6 @@ def partition(
       mask_value=mask_value,
       images_per_step=images_per_step,
       evals_per_step=2 * expansions,
-      compile_fn=compile_fn,
   )
 
 

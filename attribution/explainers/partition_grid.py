@@ -15,6 +15,7 @@ from attribution.errors import InputError
 from attribution.explainers import partition_tree
 from attribution.explainers.partition_tree import ExactPlan
 from attribution.explainers.partition_tree import PartitionTree
+from impactx_jax import parallel
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -41,7 +42,6 @@ def partition_grid(
     mask_value: float | np.ndarray = 0.0,
     grid: int = 8,
     images_per_step: int | None = None,
-    compile_fn: Callable[[Run], Run] = jax.jit,
 ) -> Explain:
   """Builds an explainer that gives each cell of a grid its exact Owen value.
 
@@ -60,7 +60,6 @@ def partition_grid(
     mask_value: Colour of the masks `mean` and `constant`.
     grid: Cells along a side, a power of two.
     images_per_step: Images explained at once; see `partition`.
-    compile_fn: Compiles the program of one batch; see `partition`.
 
   Returns:
     `explain(images, labels) -> maps`, see `attribution.explainers`.
@@ -103,7 +102,6 @@ def partition_grid(
       mask_value=mask_value,
       images_per_step=images_per_step,
       evals_per_step=16,
-      compile_fn=compile_fn,
   )
 
 
@@ -204,7 +202,6 @@ def batched_explainer(
     mask_value: float | np.ndarray,
     images_per_step: int | None,
     evals_per_step: int,
-    compile_fn: Callable[[Run], Run],
 ) -> Explain:
   """Makes an explainer of any number of images from a program for a batch.
 
@@ -213,9 +210,8 @@ def batched_explainer(
       one call of the model, and returns the program.
     score_fn: Images -> scores [B, K].
     masker: With `blur_kernel` and `mask_value` see `attribution.maskers`.
-    images_per_step: Rows of a batch; None chooses.
+    images_per_step: Rows of a batch on each device; None chooses.
     evals_per_step: Evaluations of an image in one call of the model.
-    compile_fn: Compiles the program.
 
   Raises:
     InputError: for settings that cannot be met.
@@ -246,15 +242,17 @@ def batched_explainer(
           f'Labels from {labels.min()} to {labels.max()}, but there are '
           f'{num_classes} scores: give labels from 0 to {num_classes - 1}.'
       )
+    devices = jax.local_device_count()
     rows = images_per_step
     if rows is None:
       # A power of two, so that common numbers of images divide evenly; fewer
       # images are rounded up to one, so that not each number is compiled anew.
-      few = (len(images) - 1).bit_length()
+      few = (-(-len(images) // devices) - 1).bit_length()
       rows = 1 << min(round(math.log2(max(1, limit / evals_per_step))), few)
+    rows *= devices
     if shape not in programs:  # Compiles for each number of rows and classes.
       program = build(partition_tree.build_tree(shape), limit)
-      programs[shape] = compile_fn(program)
+      programs[shape] = parallel.over_rows(program)
     labels = labels.reshape(len(labels), -1).astype(np.int32)
     maps, pending = [], None
     for start in range(0, len(images), rows):

@@ -1,6 +1,5 @@
 """Tests that `partition_grid` gives the Owen values of a grid's cells."""
 
-import itertools
 
 from attribution import maskers
 from attribution.errors import InputError
@@ -195,24 +194,6 @@ def test_symmetric_scores_give_symmetric_maps():
       image, np.array([0])
   )
   np.testing.assert_allclose(maps, np.tanh(1) / 64, rtol=1e-5)
-
-
-def test_two_devices_worth_of_rows():
-  def alternate(run):
-    run = jax.jit(run)
-    return lambda *batch: np.concatenate(
-        list(itertools.starmap(run, zip(*(np.split(x, 2) for x in batch),
-                                        strict=True)))
-    )
-
-  shape = (8, 8, 1)
-  images, labels = _images(shape, 4), np.array([0, 1, 2, 1])
-  settings = dict(grid=2, images_per_step=4)
-  maps = partition_grid(_network(shape), compile_fn=alternate, **settings)(
-      images, labels
-  )
-  expected = partition_grid(_network(shape), **settings)(images, labels)
-  np.testing.assert_allclose(maps, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize('grid', [0, -2, 3, 12])
