@@ -2,8 +2,10 @@
 
 import os
 
-# Before JAX starts: fake devices need threads of their own (see README).
+# Before JAX starts: fake devices need threads of their own (see README), and
+# several test processes cannot share an accelerator.
 os.environ.setdefault('NPROC', '8')
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 # pylint: disable=g-import-not-at-top
