@@ -15,6 +15,7 @@ the two batch sizes each; `max_rel_l2` leaves out the ties listed above it.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ import time
 from attribution.explainers.partition import partition
 from impactx_jax.report import tables
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tests.benchmarks import common
 
@@ -187,13 +189,14 @@ def find_ties(score_fn, images, labels, distance, batch_size, arguments):
   """Returns the images beyond the tolerance whose own map is not certain.
 
   shap explains each of them again with other seeds for its ties, and with
-  scores that differ by rounding; if its own maps differ as much, the queue's
-  order hangs on a tie.
+  scores that differ by a rounding error, 6e-8, another one for each masked
+  image; if its own maps then differ as much, the queue's order hangs on a tie.
   """
   from attribution.explainers.shap_partition import shap_partition
 
-  def rounded(images):  # Other rounding: 1e-7 of the scores.
-    return score_fn(images) * np.float32(1 + 2**-23) - np.float32(2**-26)
+  def rounded(images, phase):
+    total = images.sum(axis=(1, 2, 3))[:, None]
+    return score_fn(images) + 6e-8 * jnp.sin(1e4 * total + phase)
 
   ties = []
   for image in np.flatnonzero(distance > TOLERANCE):
@@ -202,7 +205,11 @@ def find_ties(score_fn, images, labels, distance, batch_size, arguments):
         shap_partition(
             fn, max_evals=arguments.max_evals, batch_size=batch_size, seed=seed
         )(images[row], labels[row])
-        for fn, seed in ((score_fn, 0), (score_fn, 1), (rounded, 0))
+        for fn, seed in (
+            (score_fn, 0),
+            (score_fn, 1),
+            *((functools.partial(rounded, phase=i), 0) for i in range(3)),
+        )
     ]
     if max(relative_l2(m, maps[0])[0] for m in maps[1:]) > TOLERANCE:
       ties.append(int(image))
