@@ -3,6 +3,11 @@
   impactx --config=configs/cifar10_lenet5.py --workdir=DIR \
       --config.data.data_dir=DATA_DIR
 
+2 cores of an AMD EPYC, 2026-11-20, one seed: A has 71.05 % test accuracy after
+7 minutes (the paper's has 67.96 %). With --config.attribution.num_examples=5000
+stage two has 69.96 %, and 69.90 % without the explanation. All 50,000 maps: not
+measured yet.
+
 CIFAR-10 must be prepared in DATA_DIR (`tfds build cifar10
 --data_dir=DATA_DIR`), or be downloaded with --config.data.download=True. The
 learning rate and the augmentation were chosen on validation; the trials are

@@ -1,6 +1,9 @@
 """The whole method in minutes: LeNet-5 on scikit-learn's digits, no download.
 
   impactx --config=configs/quickstart.py --workdir=DIR
+
+2 cores of an AMD EPYC, 2026-11-20: 2.3 minutes, installation included. Test
+accuracy 96.11 % (A) and 95.83 % (IMPACTX), one seed.
 """
 
 from impactx_jax.configs import common
