@@ -130,7 +130,7 @@ class Pipeline:
   def train_classifier(self) -> None:
     """Stage one: trains A on the training split."""
     directory = self.workdir / 'classifier'
-    if _complete(directory, workdirs.SUMMARY):
+    if workdirs.is_trained(directory):
       return
     dataset = self.dataset
     columns = {'train': dataset.train, 'validation': dataset.validation}
@@ -205,7 +205,7 @@ class Pipeline:
 
   def _train_one_method(self, name: str) -> None:
     directory = self.workdir / name
-    if _complete(directory, workdirs.SUMMARY):
+    if workdirs.is_trained(directory):
       return
     # The classifier of this workdir is M, whoever's maps it learns from.
     own = self._classifier_summary(self.workdir)
@@ -347,10 +347,3 @@ class Pipeline:
         )
       raise InputError(f'There is no trained classifier in {home}. {advice}')
     return summary
-
-
-def _complete(directory: epath.Path, last_file: str) -> bool:
-  complete = (directory / last_file).exists()
-  if complete:
-    logging.info('%s is complete.', directory)
-  return complete

@@ -12,6 +12,7 @@ Each stage's folder has the config it was begun with, and its last file
 
 from typing import Any
 
+from absl import logging
 from attribution import files
 from attribution.errors import InputError
 from etils import epath
@@ -117,6 +118,14 @@ def read_summary(directory: epath.Path) -> dict[str, Any] | None:
   """Returns the summary of a finished training run, or None."""
   path = directory / SUMMARY
   return files.read_json(path) if path.exists() else None
+
+
+def is_trained(directory: epath.Path) -> bool:
+  """Whether a training run is finished; if so, says so."""
+  finished = (directory / SUMMARY).exists()
+  if finished:
+    logging.info('%s is complete.', directory)
+  return finished
 
 
 def open_workdir(
