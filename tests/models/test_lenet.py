@@ -41,6 +41,8 @@ def test_fused_stage_equals_convolution_then_pooling(
   stage = lenet.ConvPool(6, activation=activation, pooling=pooling)
   images = jax.random.uniform(jax.random.key(1), (4, *shape))
   params = stage.init(jax.random.key(2), images)
+  # Fresh biases are 0, and would hide one that meets another filter.
+  params['params']['bias'] = jax.random.normal(jax.random.key(3), (6,))
   fused = stage.apply(params, images)
   plain = stage.apply(params, images, fused=False)
   assert fused.shape == (4, shape[0] // 2 - 2, shape[1] // 2 - 2, 6)
