@@ -9,10 +9,12 @@ what is left when everything is hidden: the image's own mean colour.
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
 
 BACKGROUND_MASKERS = ('blur', 'mean', 'constant')
 INPAINT_MASKERS = ('inpaint_telea', 'inpaint_ns')
@@ -34,13 +36,13 @@ def check(masker: str, blur_kernel: int | None = None) -> None:
 
 
 def background(
-    images: np.ndarray,
+    images: np.ndarray | jax.Array,
     masker: str,
     *,
     blur_kernel: int | None = None,
     mask_value: float | Sequence[float] | np.ndarray = 0.0,
-) -> np.ndarray:
-  """Returns each image with every pixel hidden.
+) -> jax.Array:
+  """Returns each image with every pixel hidden; can be part of a jitted one.
 
   Args:
     images: float32 [N, H, W, C] in [0, 1].
@@ -57,21 +59,42 @@ def background(
     InputError: for an unknown masker or an impossible blur kernel.
   """
   check(masker, blur_kernel)
-  images = np.asarray(images, np.float32)
+  images = jnp.asarray(images, jnp.float32)
   if masker == 'blur':
-    import cv2  # pylint: disable=g-import-not-at-top
-
-    side = blur_kernel or max(1, min(images.shape[1:3]) // 2)
-    # cv2 drops a channel axis of length one; the reshape restores it.
-    blurred = [cv2.blur(image, (side, side)) for image in images]
-    return np.reshape(blurred, images.shape).astype(np.float32)
+    return blur(images, blur_kernel or max(1, min(images.shape[1:3]) // 2))
   if masker in INPAINT_MASKERS:
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return np.broadcast_to(mean, images.shape).copy()
+    return jnp.broadcast_to(mean, images.shape)
   colour = np.asarray(mask_value, np.float32)
   if colour.shape not in ((), (1,), images.shape[3:]):
     raise InputError(
         f'The mask value has the shape {colour.shape}; give one number, or '
         f'one for each of the {images.shape[3]} channels.'
     )
-  return np.broadcast_to(colour, images.shape).copy()
+  return jnp.broadcast_to(colour, images.shape)
+
+
+def blur(images: jax.Array, side: int) -> jax.Array:
+  """The mean over a square around each pixel, as OpenCV's `blur` has it.
+
+  Args:
+    images: float32 [N, H, W, C].
+    side: Of the square, in pixels; an even one reaches further up and left.
+
+  Returns:
+    float32 [N, H, W, C]. Beyond the edge the image is mirrored, the edge
+    itself not repeated.
+  """
+  before, after = side // 2, side - 1 - side // 2
+  for axis in (1, 2):
+    padding = [(0, 0)] * 4
+    padding[axis] = (before, after)
+    window = [1] * 4
+    window[axis] = side
+    # A side of one pixel has nothing to mirror but itself.
+    mode = 'reflect' if images.shape[axis] > 1 else 'edge'
+    images = lax.reduce_window(
+        jnp.pad(images, padding, mode=mode), 0.0, lax.add, window, [1] * 4,
+        'VALID',
+    )
+  return images / side**2

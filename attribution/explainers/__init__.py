@@ -15,25 +15,35 @@ import inspect
 from typing import Any
 
 from attribution.errors import unknown_choice
+from attribution.explainers.batched import Explain
+from attribution.explainers.batched import Program
 from attribution.explainers.partition import partition
+from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
+from attribution.explainers.partition_grid import program as grid_program
 from attribution.explainers.shap_partition import shap_partition
-import numpy as np
-
-Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 EXPLAINERS: dict[str, Callable[..., Explain]] = {
     'partition': partition,
     'partition_grid': partition_grid,
     'shap_partition': shap_partition,
 }
+# The same as pure functions, for explaining inside a jitted training step.
+PROGRAMS: dict[str, Callable[..., Program]] = {
+    'partition': partition_program,
+    'partition_grid': grid_program,
+}
 
 
 def options_of(name: str) -> tuple[str, ...]:
   """Returns the names of the options that an explainer takes."""
+  return _options(EXPLAINERS[name])
+
+
+def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
   return tuple(
       parameter.name
-      for parameter in inspect.signature(EXPLAINERS[name]).parameters.values()
+      for parameter in inspect.signature(factory).parameters.values()
       if parameter.kind is parameter.KEYWORD_ONLY
   )
 
@@ -60,6 +70,35 @@ def create(name: str, score_fn, **options: Any) -> Explain:
   wanted = options_of(name)
   return EXPLAINERS[name](
       score_fn, **{k: v for k, v in options.items() if k in wanted}
+  )
+
+
+def create_program(
+    name: str, score_fn, shape: tuple[int, int, int], **options: Any
+) -> Program:
+  """Builds an explainer as a pure function of (images, classes).
+
+  Args:
+    name: A key of PROGRAMS.
+    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K].
+    shape: (H, W, C) of the images.
+    **options: Of which it takes its own, as `create` does.
+
+  Returns:
+    Images float32 [N, H, W, C], classes int32 [N, K'] -> maps
+    [N, H, W, C, K'].
+
+  Raises:
+    InputError: for an explainer that cannot run inside a jitted function.
+  """
+  if name not in PROGRAMS:
+    raise unknown_choice(
+        'explainer to be run inside training', name, PROGRAMS,
+        '--config.attribution.explainer',
+    )
+  wanted = _options(PROGRAMS[name])
+  return PROGRAMS[name](
+      score_fn, shape, **{k: v for k, v in options.items() if k in wanted}
   )
 
 

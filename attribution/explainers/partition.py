@@ -16,14 +16,14 @@ batch; the map keeps its sum, and changes inside those entries' boxes.
 import math
 from typing import NamedTuple
 
+from attribution.explainers import batched
 from attribution.explainers import partition_tree
-from attribution.explainers.partition_grid import batched_explainer
-from attribution.explainers.partition_grid import check_at_least
+from attribution.explainers.batched import Explain
+from attribution.explainers.batched import masked_scorer
+from attribution.explainers.batched import Program
+from attribution.explainers.batched import Run
+from attribution.explainers.batched import ScoreFn
 from attribution.explainers.partition_grid import exact_entries
-from attribution.explainers.partition_grid import Explain
-from attribution.explainers.partition_grid import masked_scorer
-from attribution.explainers.partition_grid import Run
-from attribution.explainers.partition_grid import ScoreFn
 from attribution.explainers.partition_tree import PartitionTree
 import jax
 from jax import lax
@@ -70,23 +70,64 @@ def partition(
     InputError: for settings that cannot be met. `explain` raises it for
       images and labels that do not fit each other or the model.
   """
-  check_at_least('max_evals', max_evals, 2)
-  check_at_least('batch_size', batch_size, 1)
-  expansions = -(-batch_size // 2)  # Each costs two evaluations.
-  budget = -(-(max_evals - 2) // 2)
-
-  def build(tree, limit):
-    return _best_first(score_fn, tree, expansions, budget, limit)
-
-  return batched_explainer(
-      build,
-      score_fn,
+  options = dict(
       masker=masker,
       blur_kernel=blur_kernel,
       mask_value=mask_value,
-      images_per_step=images_per_step,
-      evals_per_step=2 * expansions,
+      max_evals=max_evals,
+      batch_size=batch_size,
   )
+  _check(masker, blur_kernel, max_evals, batch_size)
+  return batched.batched(
+      lambda shape: program(score_fn, shape, **options),
+      score_fn,
+      images_per_step=images_per_step,
+      evals_per_step=2 * _expansions(batch_size),
+  )
+
+
+def program(
+    score_fn: ScoreFn,
+    shape: tuple[int, int, int],
+    *,
+    masker: str = 'blur',
+    blur_kernel: int | None = None,
+    mask_value: float | np.ndarray = 0.0,
+    max_evals: int = 2000,
+    batch_size: int = 10,
+) -> Program:
+  """The same as a pure function, for use inside another jitted one.
+
+  Args:
+    score_fn: With the further arguments see `partition`.
+    shape: (H, W, C) of the images.
+
+  Returns:
+    Images float32 [N, H, W, C], classes int32 [N, K'] -> maps
+    [N, H, W, C, K'].
+  """
+  _check(masker, blur_kernel, max_evals, batch_size)
+  budget = -(-(max_evals - 2) // 2)
+
+  def build(tree, limit):
+    return _best_first(score_fn, tree, _expansions(batch_size), budget, limit)
+
+  return batched.make_program(
+      build, score_fn, shape,
+      masker=masker, blur_kernel=blur_kernel, mask_value=mask_value,
+  )
+
+
+def _check(
+    masker: str, blur_kernel: int | None, max_evals: int, batch_size: int
+) -> None:
+  batched.check_masker(masker, blur_kernel)
+  batched.check_at_least('max_evals', max_evals, 2)
+  batched.check_at_least('batch_size', batch_size, 1)
+
+
+def _expansions(batch_size: int) -> int:
+  return -(-batch_size // 2)  # Each costs two evaluations.
 
 
 class _Queue(NamedTuple):

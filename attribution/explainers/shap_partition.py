@@ -69,9 +69,9 @@ def shap_partition(
     images = np.asarray(images, np.float32)
     labels = np.asarray(labels)
     classes = labels.reshape(len(labels), *(labels.shape[1:] or (1,)))
-    hidden = maskers.background(
+    hidden = np.asarray(maskers.background(
         images, masker, blur_kernel=blur_kernel, mask_value=mask_value
-    )
+    ))
     explainer = explainer_for(images.shape[1:])
     maps = np.empty((*images.shape, classes.shape[1]), np.float32)
     random_state = np.random.get_state()

@@ -11,22 +11,27 @@ def _images(*shape: int) -> np.ndarray:
   return np.random.default_rng(0).random(shape, np.float32)
 
 
+@pytest.mark.parametrize('side', [1, 2, 3, 5, 6])
 @pytest.mark.parametrize(
     'shape', [(3, 8, 8, 3), (2, 8, 8, 1), (2, 6, 10, 3), (2, 10, 6, 1)]
 )
-def test_blur_is_cv2_blur_of_each_image(shape):
+def test_blur_is_cv2_blur_of_each_image(shape, side):
   images = _images(*shape)
-  hidden = maskers.background(images, 'blur', blur_kernel=3)
+  hidden = maskers.background(images, 'blur', blur_kernel=side)
   assert hidden.shape == shape
   assert hidden.dtype == np.float32
   for image, blurred in zip(images, hidden, strict=True):
-    np.testing.assert_array_equal(
-        blurred, cv2.blur(image, (3, 3)).reshape(image.shape)
-    )
-    # And what that is: the mean of the square around a pixel.
     np.testing.assert_allclose(
-        blurred[2, 4], image[1:4, 3:6].mean(axis=(0, 1)), rtol=1e-5
+        blurred, cv2.blur(image, (side, side)).reshape(image.shape), rtol=1e-5
     )
+
+
+def test_blur_is_the_mean_of_the_square_around_a_pixel():
+  images = _images(2, 6, 10, 3)
+  blurred = maskers.background(images, 'blur', blur_kernel=3)
+  np.testing.assert_allclose(
+      blurred[:, 2, 4], images[:, 1:4, 3:6].mean(axis=(1, 2)), rtol=1e-5
+  )
 
 
 @pytest.mark.parametrize('given', [None, 0])

@@ -6,7 +6,7 @@ from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers import partition_tree
 from attribution.explainers.partition import partition
-from attribution.explainers.partition_grid import CALL_IMAGES
+from attribution.explainers.batched import CALL_IMAGES
 from attribution.model_fn import numpy_callable
 import jax
 import jax.numpy as jnp

@@ -4,7 +4,7 @@
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers.partition import partition
-from attribution.explainers.partition_grid import CALL_IMAGES
+from attribution.explainers.batched import CALL_IMAGES
 from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.shap_partition import shap_partition
 import jax
