@@ -20,6 +20,7 @@ import numpy as np
 
 Columns = dict[str, np.ndarray]
 MANIFEST = 'manifest.json'
+WEIGHTED = -1  # In place of a class: all of them, weighted.
 REMAKE = (
     'Delete the file and run --stage=maps again: only what is missing is '
     'computed.'
@@ -37,9 +38,10 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
   Args:
     path: The shard's final name.
     columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C]), `label`
-      (int [N]), `classes` (int [N, K']), `map` (float32 [N, H, W, C, K']),
-      `base_value` and `full_value` (float32 [N, K']): the score of each
-      explained class with everything hidden and with nothing hidden.
+      (int [N]), `classes` (int [N, K'], of which one may be WEIGHTED), `map`
+      (float32 [N, H, W, C, K']), `base_value` and `full_value` (float32
+      [N, K']): the score of each explained class with everything hidden and
+      with nothing hidden.
   """
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
 
@@ -167,9 +169,10 @@ def is_complete(directory: epath.PathLike) -> bool:
 
 def unmapped(manifest: dict[str, Any]) -> int:
   """Counts the training and validation images that have no map."""
-  images = manifest['data']['examples']
-  mapped = sum(manifest['examples'].values())
-  return images['train'] + images['validation'] - mapped
+  return sum(
+      manifest['data']['examples'][split] - manifest['examples'].get(split, 0)
+      for split in ('train', 'validation')
+  )
 
 
 def read(

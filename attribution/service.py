@@ -29,7 +29,8 @@ class Teacher:
   """What is explained, and how.
 
   Attributes:
-    explain: images float32 [N, H, W, C], labels int [N] or [N, K'] -> maps.
+    explain: images float32 [N, H, W, C], classes int [N, K'] -> maps
+      [N, H, W, C, K'].
     score: NumPy callable, images [N, H, W, C] -> scores [N, K].
     background: images -> the same images with every pixel hidden.
     evaluations: Model evaluations an image, for the estimate.
@@ -38,6 +39,8 @@ class Teacher:
     complete: Whether a map must sum to f(x) - f(masked).
     absolute_gap: By how much it may miss that, beyond a thousandth: what the
       rounding of a score can differ between two sizes of a batch.
+    weigh: Scores [N, K'] of the explained classes -> weights [N, K'], to keep
+      one map an image, the weighted sum of theirs, instead of each.
   """
 
   explain: Explain
@@ -47,6 +50,7 @@ class Teacher:
   chunk: int = 32
   complete: bool = True
   absolute_gap: float = 1e-4
+  weigh: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def write_maps(
@@ -68,7 +72,8 @@ def write_maps(
 
   Args:
     directory: Where the shards go.
-    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]), `label`.
+    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]), `label`,
+      and `classes` (int [N, K']), those to explain.
     teacher: The classifier and its explainer.
     settings: What decides the maps (classifier, explainer, data); shards of
       other settings are refused. Becomes entries of the manifest.
@@ -189,10 +194,10 @@ def _estimate(
           '--config.attribution.num_examples=N, or use another --workdir.'
       )
   images = _to_float(examples['image'][: teacher.chunk])
-  labels = examples['label'][: teacher.chunk]
-  teacher.explain(images, labels)  # Compiles.
+  classes = examples['classes'][: teacher.chunk]
+  teacher.explain(images, classes)  # Compiles.
   start = time.monotonic()
-  teacher.explain(images, labels)
+  teacher.explain(images, classes)
   seconds = (time.monotonic() - start) / len(images)
   logging.info(
       'Estimated time: %s (%.3f s an image).',
@@ -207,24 +212,36 @@ def _explain_shard(
 ) -> records.Columns:
   """Explains the examples of one shard, and checks each map."""
   maps = []
-  images = _to_float(part['image'])
+  images, classes = _to_float(part['image']), part['classes']
+
+  def score(images):
+    return np.take_along_axis(teacher.score(images), classes, axis=1)
+
+  full, base = score(images), score(np.asarray(teacher.background(images)))
+  weights = teacher.weigh(full) if teacher.weigh else None
   for start in range(0, len(images), teacher.chunk):
     chunk = slice(start, start + teacher.chunk)
-    maps.append(teacher.explain(images[chunk], part['label'][chunk]))
-    progress.update(len(maps[-1]))
+    values = teacher.explain(images[chunk], classes[chunk])
+    if weights is not None:
+      values = np.einsum('nhwck,nk->nhwc', values, weights[chunk])[..., None]
+    maps.append(values)
+    progress.update(len(values))
   maps = np.concatenate(maps)
-  rows = np.arange(len(images))
-  full = teacher.score(images)[rows, part['label']]
-  base = teacher.score(teacher.background(images))[rows, part['label']]
+  if weights is not None:
+    classes = np.full((len(images), 1), records.WEIGHTED, np.int32)
+    full, base = (
+        (weights * x).sum(axis=1, keepdims=True) for x in (full, base)
+    )
   columns = {
       **part,
-      'classes': part['label'][:, None],
-      'map': maps[..., None],
-      'base_value': base[:, None],
-      'full_value': full[:, None],
+      'classes': classes,
+      'map': maps,
+      'base_value': base,
+      'full_value': full,
   }
   gap = completeness_gap(columns)
   allowed = teacher.absolute_gap + RELATIVE_GAP * np.abs(full - base)
+  allowed = allowed.max(axis=1)
   if not teacher.complete:
     allowed = np.inf
   # Written so that a NaN fails, whatever is allowed.
@@ -232,9 +249,10 @@ def _explain_shard(
   if len(wrong):
     first = wrong[0]
     raise RuntimeError(
-        f'The map of {part["id"][first]} sums to {maps[first].sum():.6f}, but '
-        f'f(x) - f(masked) is {full[first] - base[first]:.6f}: the explainer '
-        'or the masker is at fault. Nothing of this shard was written.'
+        f'The map of {part["id"][first]} sums to '
+        f'{maps[first, ..., 0].sum():.6f}, but f(x) - f(masked) is '
+        f'{full[first, 0] - base[first, 0]:.6f}: the explainer or the masker '
+        'is at fault. Nothing of this shard was written.'
     )
   return columns
 

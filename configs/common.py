@@ -47,6 +47,9 @@ def get_config() -> ConfigDict:
   config.data.test_split = 'test'
   # Share of the training split held out for validation (paper: Table 1).
   config.data.validation_fraction = 0.1
+  # Share of the labels of the training split, validation included, that is
+  # used; as large a share of each class. What is used at 0.1 is used at 0.2.
+  config.data.label_fraction = 1.0
   # Share of a folder's training pictures that become the test split where the
   # folder has none.
   config.data.test_fraction = 0.2
@@ -55,8 +58,11 @@ def get_config() -> ConfigDict:
   config.data.image_size = (32, 32)
 
   config.model = ConfigDict()
-  # Backbone of A, and of LEP.
+  # Backbone of A, and of LEP: 'lenet5', or a file FILE.py of yours that
+  # defines BACKBONE, an impactx_jax.models.Backbone.
   config.model.name = 'lenet5'
+  # Multiplies the channels of every layer.
+  config.model.width = 1.0
   # 'relu', 'tanh' or 'sigmoid'.
   config.model.activation = 'relu'
   # 'max' or 'mean'.
@@ -65,7 +71,11 @@ def get_config() -> ConfigDict:
   config.model.dtype = 'float32'
 
   config.classifier = ConfigDict()
-  # Stage one.
+  # Workdir whose classifier is A, instead of one trained here; the split into
+  # training and validation is then that of its seed. '': this one's.
+  config.classifier.workdir = ''
+  # Stage one, and the methods that train their classifier from the start:
+  # 'baseline_matched', 'impactx_single_stage', 'abn'.
   config.classifier.training = _training()
 
   config.attribution = ConfigDict()
@@ -95,14 +105,19 @@ def get_config() -> ConfigDict:
   config.attribution.num_examples = 0
   # Maps in one shard, which is what a killed run may lose.
   config.attribution.shard_size = 256
-  # Workdir whose classifier is explained; '': this one's.
+  # Workdir whose classifier is explained, of any backbone; '': A itself.
   config.attribution.classifier = ''
+  # Workdir whose maps are taken, instead of making them here; '': this one's.
+  config.attribution.workdir = ''
 
   config.method = ConfigDict()
   # What stage two trains, a name in impactx_jax.methods.METHODS.
   config.method.name = 'impactx'
   # Weight of the explanation in the loss (equation 1).
   config.method.lambda_ = 1.0
+  # What D learns: the map of the 'true_class' or, as controls, 'shuffled'
+  # (another example's), 'random' (noise of the same scale), 'other_class'.
+  config.method.maps = 'true_class'
   # What C sees of M: its 'logits' or its penultimate 'features'.
   config.method.m_output = 'logits'
   # Size of LEP's code z.
@@ -121,7 +136,14 @@ def get_config() -> ConfigDict:
   config.method.map_scaling = 'max_abs'
   # 0: as the explainer gives them; 1: summed over the image's channels.
   config.method.map_channels = 0
-  # Stage two.
+  # Side in pixels of the cells over which maps are averaged; D then predicts
+  # one value a cell, and starts from no more than there are. 1: every pixel.
+  config.method.map_cell = 1
+  # Steps between two explanations of a batch, for impactx_single_stage, and
+  # evaluations an image for each.
+  config.method.refresh_every = 10
+  config.method.refresh_evals = 100
+  # Stage two, around a frozen A: 'impactx' and its controls, 'wae'.
   config.method.training = _training()
 
   config.evaluation = ConfigDict()

@@ -21,7 +21,7 @@ def check(config) -> None:
   """Raises InputError for a config that cannot be run, before any work."""
   check_fields(config)
   models.check(config.model)
-  methods.check(config.method)
+  methods.check(config)
   for section in ('classifier', 'method'):
     check_training(config[section].training, f'config.{section}.training')
   attribution = config.attribution
@@ -75,6 +75,12 @@ def check(config) -> None:
         f'config.method.map_channels is {config.method.map_channels}; it must '
         'be 0 (as the explainer gives them) or 1 (their sum). Change it with '
         '--config.method.map_channels=N.'
+    )
+  if not 0 < config.data.label_fraction <= 1:
+    raise InputError(
+        f'config.data.label_fraction is {config.data.label_fraction}; it must '
+        'be above 0 and at most 1. Change it with '
+        '--config.data.label_fraction=F.'
     )
   for field in ('validation_fraction', 'test_fraction'):
     if not 0 < config.data[field] < 1:
@@ -144,7 +150,7 @@ def check_devices(config, sections) -> None:
 
   Args:
     config: The whole config.
-    sections: What is to be trained: 'classifier', 'method'.
+    sections: Whose training is to come: 'classifier', 'method'.
   """
   for section in sections:
     parallel.check_batch_size(
@@ -153,32 +159,47 @@ def check_devices(config, sections) -> None:
     )
 
 
-def check_sizes(config, data, sections) -> None:
+def check_sizes(config, data, todo) -> None:
   """Raises InputError for sizes that do not suit the data.
 
   Args:
     config: The whole config.
     data: The fingerprint of the data set.
-    sections: What is to be trained: 'classifier', 'method'.
+    todo: Of each training to come, whose section it follows, 'classifier' or
+      'method', and whether it is on the images that have maps alone.
   """
-  decoder_blocks(*data['image_shape'][:2], config.method.decoder_start)
+  if config.method.name.startswith('impactx'):
+    check_decoder(config.method, data['image_shape'])
   images = data['examples']['train']
   mapped = map_data.share(
       config.attribution.num_examples,
       images,
       images + data['examples']['validation'],
   )
-  counts = {'classifier': images, 'method': mapped}
-  for section in sections:
+  for section, on_maps in todo:
     batch_size = config[section].training.batch_size
-    if batch_size > counts[section]:
+    count = mapped if on_maps else images
+    if batch_size > count:
       raise InputError(
-          f'A batch of {batch_size} examples is more than the '
-          f'{counts[section]} there are to train on. Lower it with '
+          f'A batch of {batch_size} examples is more than the {count} there '
+          'are to train on. Lower it with '
           f'--config.{section}.training.batch_size=N'
           + (
               ', or make more maps with --config.attribution.num_examples=N.'
-              if section == 'method'
+              if on_maps
               else '.'
           )
       )
+
+
+def check_decoder(options, image_shape) -> None:
+  """Raises InputError for a decoder that cannot reach the image's size."""
+  height, width = image_shape[:2]
+  cell = options.map_cell
+  if height % cell or width % cell:
+    raise InputError(
+        f'config.method.map_cell is {cell}, which does not divide images of '
+        f'{height}x{width} pixels. Change it with --config.method.map_cell=N.'
+    )
+  cells = height // cell, width // cell
+  decoder_blocks(*cells, min(options.decoder_start, cells[0]))

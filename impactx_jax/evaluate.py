@@ -7,6 +7,7 @@ from absl import logging
 from attribution import files
 from etils import epath
 from impactx_jax import evaluators
+from impactx_jax import losses
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import rng
@@ -23,41 +24,68 @@ METRICS = 'metrics.json'
 Network = tuple[methods.Method, dict[str, Any]]
 
 
+def test(
+    method: methods.Method,
+    variables: Any,
+    columns: sources.Columns,
+    batch_size: int,
+) -> dict[str, Any]:
+  """Classifies a test split.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    columns: Of the test split.
+    batch_size: Examples a forward pass.
+
+  Returns:
+    `accuracy` (0 to 1), `cross_entropy` (in nats), and of each example
+    `label` and `predicted`; JSON-compatible.
+  """
+  logits = evaluators.predict(
+      method, variables, columns, batch_size, attribution=False
+  ).logits
+  predicted = logits.argmax(-1)
+  return {
+      'accuracy': float((predicted == columns['label']).mean()),
+      'cross_entropy': float(
+          losses.cross_entropy(logits, columns['label']).mean()
+      ),
+      'label': columns['label'].tolist(),
+      'predicted': predicted.tolist(),
+  }
+
+
 def evaluate(
     config,
     dataset: sources.Dataset,
-    networks: dict[str, Network],
+    tests: dict[str, dict[str, Any]],
+    network: Network,
     directory: epath.Path,
 ) -> dict[str, Any]:
-  """Measures trained networks on the test split, and draws the panels.
+  """Gathers what trained networks say of the test split; draws the panels.
 
   Args:
     config: The whole config.
     dataset: The data.
-    networks: By the name of their stage: 'classifier' and methods.
+    tests: What `test` gave, by the name of the method.
+    network: Of `config.method.name`, whose maps are measured.
     directory: Where panels.png goes.
 
   Returns:
     The metrics, JSON-compatible.
   """
-  metrics = {
-      'data': dataset.fingerprint(),
-      'accuracy': {},
-      'cross_entropy': {},
+  metrics = {'data': dataset.fingerprint()} | {
+      measure: {name: result[measure] for name, result in tests.items()}
+      for measure in ('accuracy', 'cross_entropy')
   }
-  for name, (method, variables) in networks.items():
-    label = methods.BASELINE if name == 'classifier' else name
-    evaluator = evaluators.Evaluator(method, config.evaluation.batch_size)
-    for measure, value in evaluator(variables, dataset.test).items():
-      metrics[measure][label] = value
-  name = config.method.name
-  if networks[name][0].uses_maps:
-    metrics['morf'], measured = measure_maps(config, dataset, networks[name])
+  if has_maps(network, dataset):
+    metrics['morf'], measured = measure_maps(config, dataset, network)
     if parallel.is_main_process():
       panels.draw(
           directory / 'panels.png',
           class_names=dataset.class_names,
-          method=name,
+          method=config.method.name,
           reference=config.attribution.explainer,
           **{
               key: value[: config.evaluation.num_panels]
@@ -65,6 +93,16 @@ def evaluate(
           },
       )
   return metrics
+
+
+def has_maps(network: Network, dataset: sources.Dataset) -> bool:
+  """Whether a network predicts an attribution map from the image alone."""
+  method, variables = network
+  if method.predicts_from_maps:
+    return False
+  image = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.float32)
+  prediction = jax.eval_shape(method.predict, variables, image)
+  return prediction.attribution is not None
 
 
 def measure_maps(
@@ -92,7 +130,10 @@ def measure_maps(
   score_fn = functools.partial(
       teachers.scores, method, variables, 'probability'
   )
-  prediction = _predict(network, dataset.test, rows, options.batch_size)
+  chosen = {name: dataset.test[name][rows] for name in ('image', 'label')}
+  prediction = evaluators.predict(
+      method, variables, chosen, options.batch_size
+  )
   probabilities = np.asarray(jax.nn.softmax(prediction.logits))
   predicted = probabilities.argmax(-1)
   logging.info(
@@ -144,23 +185,6 @@ def measure_maps(
       'reference_curves': curves[reference],
       'curves': curves[config.method.name],
   }
-
-
-def _predict(
-    network: Network, columns: sources.Columns, rows: np.ndarray, size: int
-) -> methods.Prediction:
-  """Returns the prediction for some rows, made in batches of `size`."""
-  method, variables = network
-  size = -(-size // jax.local_device_count()) * jax.local_device_count()
-  predict = parallel.data_parallel_map(
-      lambda variables, images: method.predict(variables, images)
-  )
-  chosen = {name: columns[name][rows] for name in ('image', 'label')}
-  parts = [
-      predict(variables, batch['image'])
-      for batch in batches.evaluation_pass(chosen, batch_size=size)
-  ]
-  return jax.tree.map(lambda *x: np.concatenate(x)[: len(rows)], *parts)
 
 
 def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:

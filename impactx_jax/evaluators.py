@@ -1,4 +1,4 @@
-"""Metrics over a split, each example counted once."""
+"""Metrics and predictions over a split, each example counted once."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from impactx_jax import losses
 from impactx_jax import parallel
 from impactx_jax.data import batches
 from impactx_jax.methods import Method
+from impactx_jax.methods import Prediction
 import jax
 import numpy as np
 
@@ -14,7 +15,7 @@ def evaluation_metrics(
     method: Method, variables: Any, batch: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns the metrics of each example, [B], 0 where its weight is 0."""
-  prediction = method.predict(variables, batch['image'])
+  prediction = method.predict_batch(variables, batch)
   values = {
       'accuracy': prediction.logits.argmax(-1) == batch['label'],
       'cross_entropy': losses.cross_entropy(
@@ -27,11 +28,16 @@ def evaluation_metrics(
 
 
 class Evaluator:
-  """Means over a split, each example counted once; compiled once."""
+  """Means over a split, each example counted once; compiled once.
+
+  Where the columns have maps and the method predicts them, `map_r2` is the
+  share of their variance about their mean map that the prediction explains:
+  1 for a perfect one, 0 for always the mean map, and less for a worse one.
+  """
 
   def __init__(self, method: Method, batch_size: int):
     """Prepares the evaluation of a method in batches of `batch_size`."""
-    self._batch_size = _round_up(batch_size, jax.local_device_count())
+    self._batch_size = _divisible(batch_size)
     self._call = parallel.data_parallel_map(
         lambda variables, batch: evaluation_metrics(method, variables, batch)
     )
@@ -46,8 +52,48 @@ class Evaluator:
     ):
       for name, values in self._call(variables, batch).items():
         sums[name] = sums.get(name, 0.0) + float(values.sum(dtype=np.float64))
-    return {name: total / len(columns['label']) for name, total in sums.items()}
+    means = {
+        name: total / len(columns['label']) for name, total in sums.items()
+    }
+    if 'map_mse' in means:
+      variance = float(columns['map'].var(axis=0).mean(dtype=np.float64))
+      means['map_r2'] = 1 - means['map_mse'] / variance if variance else 0.0
+    return means
 
 
-def _round_up(value: int, multiple: int) -> int:
-  return -(-value // multiple) * multiple
+def predict(
+    method: Method,
+    variables: Any,
+    columns: batches.Columns,
+    batch_size: int,
+    *,
+    attribution: bool = True,
+) -> Prediction:
+  """Returns the predictions for all rows of the columns, as NumPy arrays.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    columns: `image`, `label`, and `map` if the method needs it.
+    batch_size: Examples a forward pass.
+    attribution: Whether its maps are wanted as well.
+  """
+  def call(variables, batch):
+    prediction = method.predict_batch(variables, batch)
+    return prediction if attribution else Prediction(prediction.logits)
+
+  mapped = parallel.data_parallel_map(call)
+  parts = [
+      mapped(variables, batch)
+      for batch in batches.evaluation_pass(
+          columns, batch_size=_divisible(batch_size)
+      )
+  ]
+  count = len(columns['label'])
+  return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+def _divisible(batch_size: int) -> int:
+  """Rounds up to what divides among the devices."""
+  devices = jax.local_device_count()
+  return -(-batch_size // devices) * devices

@@ -37,26 +37,59 @@ def map_mse(predicted: jax.Array, target: jax.Array) -> jax.Array:
   return jnp.mean(jnp.square(predicted - target), axis=(1, 2, 3))
 
 
+def targets(
+    maps: np.ndarray | jax.Array, *, channels: int, cell: int, scaling: str
+) -> np.ndarray | jax.Array:
+  """Turns attribution maps into what a decoder learns.
+
+  Args:
+    maps: float32 [N, H, W, C], NumPy or JAX.
+    channels: 1 sums a map over the image's channels; 0 keeps them.
+    cell: Side of the cells over which values are averaged.
+    scaling: See `scale_maps`, which comes last.
+
+  Returns:
+    float32 [N, H, W, C'] of the same kind, a cell's value on all its pixels.
+  """
+  if channels == 1:
+    maps = maps.sum(axis=-1, keepdims=True)
+  return spread(scale_maps(pool(maps, cell), scaling), cell)
+
+
+def pool(maps: np.ndarray | jax.Array, cell: int):
+  """Averages cells of pixels: [N, H, W, C] -> [N, H / cell, W / cell, C]."""
+  if cell == 1:
+    return maps
+  count, height, width, channels = maps.shape
+  return maps.reshape(
+      count, height // cell, cell, width // cell, cell, channels
+  ).mean(axis=(2, 4))
+
+
+def spread(cells: np.ndarray | jax.Array, cell: int):
+  """Gives each pixel its cell's value: the inverse of `pool` by repetition."""
+  return cells.repeat(cell, axis=1).repeat(cell, axis=2) if cell > 1 else cells
+
+
 def scale_maps(
-    maps: np.ndarray, scaling: str, *, global_std: float = 1.0
-) -> np.ndarray:
+    maps: np.ndarray | jax.Array, scaling: str
+) -> np.ndarray | jax.Array:
   """Scales maps before the MSE sees them.
 
   SHAP values of a probability sum to at most 1 over thousands of pixels, so
   unscaled their MSE is about 1e-7 and no usual weight makes it count.
 
   Args:
-    maps: float32 [N, H, W, C].
+    maps: float32 [N, H, W, C], NumPy or JAX.
     scaling: `max_abs` brings each map to [-1, 1] by its largest magnitude (a
-      map of zeros stays); `global_std` divides all by one number; `none`.
-    global_std: That number: the standard deviation of the training maps.
+      map of zeros stays); `global_std` and `none` leave them: to divide by one
+      number for all is for who has all, see `data.maps.targets`.
 
   Returns:
     float32 [N, H, W, C].
   """
-  if scaling == 'max_abs':
-    largest = np.abs(maps).max(axis=(1, 2, 3), keepdims=True)
-    return maps / np.where(largest > 0, largest, 1)
-  if scaling == 'global_std':
-    return maps / np.float32(global_std or 1.0)
-  return maps
+  if scaling != 'max_abs':
+    return maps
+  numpy = maps.__array_namespace__()
+  largest = abs(maps).max(axis=(1, 2, 3), keepdims=True)
+  return maps / numpy.where(largest > 0, largest, 1)

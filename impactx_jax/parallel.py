@@ -94,6 +94,13 @@ def over_rows(program: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
   return call
 
 
+def gather(tree: Any) -> Any:
+  """Inside a step: joins the rows of all devices, [B, …] -> [all B, …]."""
+  return jax.tree.map(
+      lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree
+  )
+
+
 def replicate(tree: Any) -> Any:
   """Puts a tree on every device, as `data_parallel` returns its state.
 

@@ -10,7 +10,6 @@ from attribution import service
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
-from impactx_jax import checkpoints
 from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import methods
@@ -18,13 +17,12 @@ from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import provenance
 from impactx_jax import restore
+from impactx_jax import runs
 from impactx_jax import teachers
-from impactx_jax import train
 from impactx_jax import workdirs
 from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
 from impactx_jax.methods.base import Task
-from impactx_jax.report import tables
 import jax
 
 STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
@@ -43,13 +41,7 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
   """
   if stage not in STAGES:
     raise unknown_choice('stage', stage, STAGES, '--stage')
-  workdir = workdirs.open_workdir(workdir)
-  if config is None:
-    config = workdirs.read_config(workdir)
-  checks.check(config)
-  config = workdirs.with_absolute_paths(config)
-  pipeline = Pipeline(config, workdir)
-  pipeline.check_workdir()
+  pipeline = open_pipeline(config, workdir)
   pipeline.check_sizes(stage)
   stages = {
       'classifier': pipeline.train_classifier,
@@ -62,6 +54,26 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
       run_stage()
 
 
+def open_pipeline(config, workdir: epath.PathLike) -> 'Pipeline':
+  """Checks a config against itself and the workdir; nothing is run yet.
+
+  Args:
+    config: A config; None for that of the workdir.
+    workdir: Where everything goes.
+
+  Raises:
+    InputError: for a config that cannot be run, or that the workdir's stages
+      were not begun with.
+  """
+  workdir = workdirs.open_workdir(workdir)
+  if config is None:
+    config = workdirs.read_config(workdir)
+  checks.check(config)
+  pipeline = Pipeline(workdirs.with_absolute_paths(config), workdir)
+  pipeline.check_workdir()
+  return pipeline
+
+
 class Pipeline:
   """One config and one workdir, and the stages as methods."""
 
@@ -70,12 +82,33 @@ class Pipeline:
     self.workdir = workdir
 
   @functools.cached_property
+  def home(self) -> 'Pipeline':
+    """The run whose classifier is A, and whose split is the split."""
+    return self._at(self.config.classifier.workdir, 'classifier')
+
+  @functools.cached_property
+  def maps_home(self) -> 'Pipeline':
+    """The run whose maps are taken."""
+    return self._at(self.config.attribution.workdir, 'attribution')
+
+  def _at(self, path: str, section: str) -> 'Pipeline':
+    """The pipeline of another workdir, or this one where none is named."""
+    if not path:
+      return self
+    workdir = workdirs.open_workdir(path, f'--config.{section}.workdir')
+    stage = {'classifier': 'classifier', 'attribution': 'maps'}[section]
+    begun = (workdir / stage / workdirs.CONFIG).exists()
+    return Pipeline(
+        workdirs.read_config(workdir / stage if begun else workdir), workdir
+    )
+
+  @functools.cached_property
   def dataset(self) -> sources.Dataset:
     """The data set, loaded when the first stage needs it."""
     logging.info('Loading %s.', self.config.data.name)
-    dataset = sources.load(self.config.data, self.config.seed)
+    dataset = sources.load(self.config.data, self.home.config.seed)
     models.check(self.config.model, dataset.image_shape)
-    summary = workdirs.read_summary(self.workdir / 'classifier')
+    summary = workdirs.read_summary(self.home.workdir / 'classifier')
     found = dataset.fingerprint()
     if summary and summary['data'] != found:
       differing = '; '.join(
@@ -85,8 +118,8 @@ class Pipeline:
       )
       raise InputError(
           'The data are not those that the classifier in '
-          f'{self.workdir} was trained on: {differing}. Say where those are '
-          'with --config.data.data_dir=DIR, or use another --workdir.'
+          f'{self.home.workdir} was trained on: {differing}. Say where those '
+          'are with --config.data.data_dir=DIR, or use another --workdir.'
       )
     return dataset
 
@@ -94,17 +127,24 @@ class Pipeline:
   def method_names(self) -> list[str]:
     """What stage two trains: with too few maps, the fair control as well."""
     name = self.config.method.name
-    directory = self.workdir / 'maps'
-    if name == 'impactx' and (directory / records.MANIFEST).exists():
-      manifest = records.read_manifest(directory)
-      if records.unmapped(manifest):
-        return [name, methods.CONTROL]
-    return [name]
+    directory = self.maps_home.workdir / map_data.KINDS['true_class']
+    mapped = (directory / records.MANIFEST).exists()
+    if name != 'impactx' or not mapped:
+      return [name]
+    unmapped = records.unmapped(records.read_manifest(directory))
+    return [name, methods.CONTROL] if unmapped else [name]
 
   def check_workdir(self) -> None:
     """Refuses a workdir in which a stage was begun with another config."""
-    for stage in ('classifier', 'maps'):
-      workdirs.check_stage(self.workdir, stage, self.config)
+    if self.home is self:
+      workdirs.check_stage(self.workdir, 'classifier', self.config)
+    else:
+      workdirs.check_same(
+          self.home.config, self.config, ('data', 'model'), self.home.workdir
+      )
+    if self.maps_home is self:
+      for folder in map_data.KINDS.values():
+        workdirs.check_stage(self.workdir, folder, self.config)
     for name in self.method_names:
       config = methods.config_of(name, self.config)
       workdirs.check_stage(self.workdir, name, config)
@@ -112,77 +152,96 @@ class Pipeline:
   def check_sizes(self, stage: str) -> None:
     """Refuses, before any work, what a training to come cannot handle."""
     home = self.workdir / 'classifier'
-    method = self.workdir / self.config.method.name
-    todo = [
-        section
-        for section, directory, part in (
-            ('classifier', home, 'classifier'), ('method', method, 'impactx')
-        )
-        if stage in ('all', part)
-        and workdirs.read_summary(directory) is None
-    ]
-    checks.check_devices(self.config, todo)
-    if summary := workdirs.read_summary(home):
+    name = self.config.method.name
+    todo = []
+    if (
+        self.home is self
+        and stage in ('all', 'classifier')
+        and workdirs.read_summary(home) is None
+    ):
+      todo.append(('classifier', False))
+    if (
+        stage in ('all', 'impactx')
+        and workdirs.read_summary(self.workdir / name) is None
+    ):
+      on_maps = bool(methods.maps_of(self.config))
+      todo.append((methods.training_section(name), on_maps))
+    checks.check_devices(self.config, [section for section, _ in todo])
+    if summary := workdirs.read_summary(self.home.workdir / 'classifier'):
       checks.check_sizes(self.config, summary['data'], todo)
-    elif 'classifier' in todo:
+    elif ('classifier', False) in todo:
       checks.check_sizes(self.config, self.dataset.fingerprint(), todo)
 
   def train_classifier(self) -> None:
     """Stage one: trains A on the training split."""
     directory = self.workdir / 'classifier'
+    if self.home is not self:
+      self.home.classifier_summary()  # Or it says that there is none.
+      return
     if workdirs.is_trained(directory):
       return
     dataset = self.dataset
-    columns = {'train': dataset.train, 'validation': dataset.validation}
     method = methods.create(
-        'baseline',
+        methods.BASELINE,
         self.config,
         Task(len(dataset.class_names), dataset.image_shape),
     )
-    self._fit(
-        directory, method, columns, self.config,
-        self.config.classifier.training, dataset.fingerprint(),
+    self._begin(directory)
+    runs.fit(
+        directory,
+        method,
+        dataset.columns(),
+        training=self.config.classifier.training,
+        seed=self.config.seed,
+        data=dataset.fingerprint(),
     )
 
   def make_maps(self) -> None:
-    """Attribution: explains A on the training images, of their true class."""
-    directory = self.workdir / 'maps'
+    """Attribution: makes the maps that `config.method` trains on."""
+    if kind := methods.maps_of(self.config):
+      self.maps_home.make_maps_of(kind)
+    else:
+      logging.info('%s needs no maps.', self.config.method.name)
+
+  def make_maps_of(self, kind: str) -> None:
+    """Attribution: explains the classifier on the training images.
+
+    Args:
+      kind: Of which class; a key of `data.maps.KINDS`.
+    """
+    directory = self.workdir / map_data.KINDS[kind]
     if records.is_complete(directory):
       logging.info('%s is complete.', directory)
       return
     attribution = self.config.attribution
-    home = self._classifier_home()
-    summary = self._classifier_summary(home)
+    explained = self.explained
+    summary = explained.classifier_summary('--config.attribution.classifier')
     for name, what in (('class_names', 'classes'), ('image_shape', 'images')):
       taught, found = summary['data'][name], self.dataset.fingerprint()[name]
       if taught != found:
         raise InputError(
-            f'The classifier in {home} knows the {what} {taught}, but '
-            f'{self.dataset.name} has {found}. Change it with '
+            f'The classifier in {explained.workdir} knows the {what} {taught}, '
+            f'but {self.dataset.name} has {found}. Change it with '
             '--config.attribution.classifier=DIR.'
         )
-    method, variables = restore.network(home, 'classifier')
+    method, variables = restore.network(explained.workdir, 'classifier')
     self._begin(directory)
     service.write_maps(
         directory,
         map_data.select(
-            self.dataset, attribution.num_examples, self.config.seed
+            self.dataset, attribution.num_examples, self.home.config.seed, kind
         ),
         teachers.create(
             method,
             variables,
             attribution,
-            dtype=workdirs.read_config(home / 'classifier').model.dtype,
+            dtype=workdirs.read_config(
+                explained.workdir / 'classifier'
+            ).model.dtype,
             training_images=self.dataset.train['image'],
+            weighted=kind == 'weighted',
         ),
-        settings={
-            'classifier_digest': summary['digest'],
-            'classifier_step': summary['best_step'],
-            'attribution': teachers.settings(attribution),
-            'data': self.dataset.fingerprint(),
-            'seed': self.config.seed,
-            'validation_fraction': self.config.data.validation_fraction,
-        },
+        settings=self._map_settings(kind, self.dataset.fingerprint()),
         facts={'provenance': provenance.collect()},
         shard_size=attribution.shard_size,
         process_index=jax.process_index(),
@@ -190,85 +249,158 @@ class Pipeline:
         barrier=functools.partial(parallel.barrier, 'maps'),
     )
 
+  @property
+  def explained(self) -> 'Pipeline':
+    """The run whose classifier is explained."""
+    other = self.config.attribution.classifier
+    if not other:
+      return self.home
+    flag = '--config.attribution.classifier'
+    workdir = workdirs.open_workdir(other, flag)
+    return Pipeline(self.config, workdir)
+
+  def _map_settings(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """What decides the maps, as their manifest keeps it."""
+    summary = self.explained.classifier_summary()
+    return {
+        'kind': kind,
+        'classifier_digest': summary['digest'],
+        'classifier_step': summary['best_step'],
+        'attribution': teachers.settings(self.config.attribution),
+        'data': data,
+        'seed': self.home.config.seed,
+        'validation_fraction': self.config.data.validation_fraction,
+    }
+
   def train_method(self) -> None:
-    """Stage two: trains `config.method.name` on the shards."""
+    """Stage two: trains `config.method.name`, on the shards if it has them."""
     names = self.method_names
     if len(names) > 1:
-      unmapped = records.unmapped(records.read_manifest(self.workdir / 'maps'))
+      unmapped = records.unmapped(
+          records.read_manifest(self.maps_home.workdir / 'maps')
+      )
       logging.warning(
           '%d training and validation images have no map and take no part in '
           'stage two; %s is trained on the same images beside it, for a fair '
           'comparison.', unmapped, methods.CONTROL,
       )
     for name in names:
-      self._train_one_method(name)
+      self.train_one(name)
 
-  def _train_one_method(self, name: str) -> None:
+  def train_one(self, name: str) -> None:
+    """Trains one method, a key of METHODS other than the baseline."""
     directory = self.workdir / name
     if workdirs.is_trained(directory):
       return
-    # The classifier of this workdir is M, whoever's maps it learns from.
-    own = self._classifier_summary(self.workdir)
-    _, classifier = restore.network(self.workdir, 'classifier')
-    data = own['data']
-    shape = tuple(data['image_shape'])
     config = methods.config_of(name, self.config)
-    options = config.method
-    task = Task(
-        num_classes=len(data['class_names']),
-        image_shape=shape,
-        map_channels=options.map_channels or shape[-1],
-        classifier=classifier,
-    )
-    method = methods.create(name, config, task)
-    if method.uses_maps:
-      explained = self._classifier_summary(self._classifier_home())
-      columns, _ = records.read(
-          self.workdir / 'maps',
-          expected={
-              'classifier_digest': explained['digest'],
-              'attribution': teachers.settings(self.config.attribution),
-              'data': data,
-              'seed': self.config.seed,
-              'validation_fraction': self.config.data.validation_fraction,
-          },
-      )
+    if methods.METHODS[name].from_scratch:
+      classifier, data = None, self.dataset.fingerprint()
+    else:
+      # The classifier of this run is M, whoever's maps it learns from.
+      data = self.home.classifier_summary()['data']
+      _, classifier = restore.network(self.home.workdir, 'classifier')
+    if kind := methods.maps_of(config):
       columns = map_data.targets(
-          columns, scaling=options.map_scaling, channels=options.map_channels
+          self.read_maps(kind, data), config.method, config.seed
       )
     else:
-      columns = {
-          'train': self.dataset.train, 'validation': self.dataset.validation
-      }
-    self._fit(directory, method, columns, config, options.training, data)
+      columns = self.dataset.columns()
+    task = Task(
+        num_classes=len(data['class_names']),
+        image_shape=tuple(data['image_shape']),
+        classifier=classifier,
+        examples=len(columns['train']['label']),
+        masking=teachers.masking(
+            config.attribution, columns['train']['image']
+        ),
+    )
+    self._begin(directory, config)
+    runs.fit(
+        directory,
+        methods.create(name, config, task),
+        columns,
+        training=config[methods.training_section(name)].training,
+        seed=config.seed,
+        data=data,
+    )
+
+  def read_maps(self, kind: str, data: dict[str, Any]) -> records.Columns:
+    """Reads the shards, if they are what this run would have made."""
+    columns, _ = records.read(
+        self.maps_home.workdir / map_data.KINDS[kind],
+        expected=self._map_settings(kind, data),
+    )
+    return columns
+
+  def test(self, name: str) -> dict[str, Any]:
+    """Returns what a trained network says of the test split, kept on disk.
+
+    Args:
+      name: A method, or the baseline.
+
+    Returns:
+      `accuracy`, `cross_entropy`, and of each test example, in their order,
+      `label` and `predicted`; JSON-compatible.
+    """
+    home, stage = self.place(name)
+    summary = workdirs.read_summary(home.workdir / stage)
+    path = home.workdir / stage / workdirs.TEST
+    if path.exists():
+      found = files.read_json(path)
+      if found['digest'] == summary['digest']:
+        return found
+    method, variables = restore.network(home.workdir, stage)
+    columns = self.dataset.test
+    if method.predicts_from_maps:
+      kind = methods.maps_of(methods.config_of(name, self.config))
+      data = self.dataset.fingerprint()
+      columns = map_data.targets(
+          self.read_maps(kind, data), self.config.method, self.config.seed
+      )['test']
+    result = evaluate.test(
+        method, variables, columns, self.config.evaluation.batch_size
+    ) | {'digest': summary['digest']}
+    if parallel.is_main_process():
+      files.write_json(path, result)
+    return result
+
+  def place(self, name: str) -> tuple['Pipeline', str]:
+    """Returns the run that trained a method, and the folder it is in."""
+    if name == methods.BASELINE:
+      return self.home, 'classifier'
+    return self, name
 
   def evaluate(self, again: bool = False) -> None:
     """Measures the classifier and the method, and draws the panels."""
     directory = self.workdir / 'report'
-    names = ['classifier', *self.method_names]
-    summaries = {
-        name: workdirs.read_summary(self.workdir / name) for name in names
-    }
-    for name, summary in summaries.items():
+    names = [methods.BASELINE, *self.method_names]
+    digests = {}
+    for name in names:
+      home, stage = self.place(name)
+      summary = workdirs.read_summary(home.workdir / stage)
       if summary is None:
         raise InputError(
-            f'{self.workdir / name} holds no finished training, so there is '
+            f'{home.workdir / stage} holds no finished training, so there is '
             'nothing to evaluate. Run --stage=all with the same --config '
             'first, or name the method that was trained with '
             '--config.method.name=NAME.'
         )
+      digests[name] = summary['digest']
     inputs = {
-        'digests': {n: summaries[n]['digest'] for n in names},
+        'digests': digests,
         'evaluation': self.config.evaluation.to_dict(),
         'attribution': teachers.settings(self.config.attribution),
     }
     metrics = evaluate.read_metrics(directory)
     if again or metrics is None or metrics['inputs'] != inputs:
-      networks = {name: restore.network(self.workdir, name) for name in names}
-      dataset = self.dataset
+      tests = {name: self.test(name) for name in names}
       self._begin(directory)
       metrics = evaluate.evaluate(
-          self.config, dataset, networks, directory
+          self.config,
+          self.dataset,
+          tests,
+          restore.network(self.workdir, self.config.method.name),
+          directory,
       )
       metrics['inputs'] = inputs
       metrics['provenance'] = provenance.collect()
@@ -284,66 +416,21 @@ class Pipeline:
       workdirs.write_config(self.workdir, self.config)
       workdirs.write_config(directory, config or self.config)
 
-  def _fit(
-      self,
-      directory: epath.Path,
-      method: methods.Method,
-      columns: dict[str, sources.Columns],
-      config,
-      training,
-      data: dict[str, Any],
-  ) -> None:
-    """Trains, and writes the summary that marks the run as complete."""
-    self._begin(directory, config)
-    result = train.fit(
-        method,
-        columns,
-        training=training,
-        seed=self.config.seed,
-        directory=directory,
-    )
-    variables = checkpoints.restore_variables(
-        directory, result.best_step, restore.shapes(method)
-    )
-    summary = {
-        'best_step': result.best_step,
-        'best_validation_accuracy': result.best_accuracy,
-        'data': data,
-        'digest': checkpoints.digest(variables),
-        'examples': {name: len(c['label']) for name, c in columns.items()},
-        'history': list(result.history),
-        'provenance': provenance.collect(),
-        'seconds': result.seconds,
-    }
-    if parallel.is_main_process():
-      files.write_json(directory / workdirs.SUMMARY, summary)
-    parallel.barrier(directory.name)
-    best = next(
-        i for i, epoch in enumerate(result.history, start=1)
-        if epoch['step'] == result.best_step
-    )
-    print('\n' + tables.table(
-        [directory.name, 'epochs', 'best epoch', 'validation %', 'seconds'],
-        [[
-            '', len(result.history), best,
-            f'{100 * result.best_accuracy:.2f}', f'{summary["seconds"]:.0f}',
-        ]],
-    ) + '\n')
+  def classifier_summary(self, flag: str = '') -> dict[str, Any]:
+    """Returns the summary of this run's trained classifier.
 
-  def _classifier_home(self) -> epath.Path:
-    """The workdir of the classifier that is explained."""
-    other = self.config.attribution.classifier
-    if not other:
-      return self.workdir
-    return workdirs.open_workdir(other, '--config.attribution.classifier')
+    Args:
+      flag: The flag that named this run, if another did.
 
-  def _classifier_summary(self, home: epath.Path) -> dict[str, Any]:
-    summary = workdirs.read_summary(home / 'classifier')
+    Raises:
+      InputError: if it is not trained.
+    """
+    summary = workdirs.read_summary(self.workdir / 'classifier')
     if summary is None:
       advice = 'Train it with --stage=classifier, or run --stage=all.'
-      if home != self.workdir:
-        advice = (
-            'Give the workdir of one with --config.attribution.classifier=DIR.'
-        )
-      raise InputError(f'There is no trained classifier in {home}. {advice}')
+      if flag and self.config.attribution.classifier:
+        advice = f'Give the workdir of one with {flag}=DIR.'
+      raise InputError(
+          f'There is no trained classifier in {self.workdir}. {advice}'
+      )
     return summary

@@ -32,16 +32,21 @@ def network(
   summary = workdirs.read_summary(directory)
   if summary is None:
     raise InputError(f'{directory} holds no finished training.')
-  shape = tuple(summary['data']['image_shape'])
-  classes = len(summary['data']['class_names'])
   if name == 'classifier':
-    method = methods.create('baseline', config, Task(classes, shape))
-  else:
-    _, classifier = network(workdir, 'classifier')
-    channels = config.method.map_channels or shape[-1]
-    method = methods.create(
-        name, config, Task(classes, shape, channels, classifier)
+    name = methods.BASELINE
+  classifier = None
+  if not methods.METHODS[name].from_scratch:
+    home = config.classifier.workdir
+    _, classifier = network(
+        workdirs.open_workdir(home) if home else workdir, 'classifier'
     )
+  task = Task(
+      num_classes=len(summary['data']['class_names']),
+      image_shape=tuple(summary['data']['image_shape']),
+      classifier=classifier,
+      examples=summary['examples']['train'],
+  )
+  method = methods.create(name, config, task)
   variables = checkpoints.restore_variables(
       directory, summary['best_step'], shapes(method)
   )

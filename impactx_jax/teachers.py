@@ -21,6 +21,7 @@ def create(
     *,
     dtype: str,
     training_images: np.ndarray,
+    weighted: bool = False,
 ) -> Teacher:
   """Returns the classifier and its explainer, for the attribution service.
 
@@ -30,6 +31,8 @@ def create(
     attribution: The config section.
     dtype: In which the classifier computes.
     training_images: uint8 [N, H, W, C], for the colour of the mean masker.
+    weighted: Whether the maps of all classes become one, weighted by the
+      probabilities that the classifier gives them.
   """
   score_fn = functools.partial(
       scores, method, variables, attribution.explained_output
@@ -48,7 +51,15 @@ def create(
       ),
       chunk=_chunk(attribution) if cpu else attribution.shard_size,
       absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
+      weigh=_probabilities(attribution) if weighted else None,
   )
+
+
+def _probabilities(attribution) -> Callable[[np.ndarray], np.ndarray]:
+  """Turns what is explained of all classes into their probabilities."""
+  if attribution.explained_output == 'probability':
+    return np.asarray
+  return lambda logits: np.asarray(jax.nn.softmax(logits))
 
 
 def _chunk(attribution) -> int:

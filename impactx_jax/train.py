@@ -96,6 +96,9 @@ def train_step(
   Returns:
     The next state, and each metric's (sum, count) over the whole batch.
   """
+  collections = state.collections
+  if method.prepare:
+    collections, batch = method.prepare(state.params, collections, batch)
   batch = augment.augment(
       batch,
       jax.random.fold_in(rng.stream(seed, 'augment'), state.step),
@@ -104,7 +107,7 @@ def train_step(
   )
   key = jax.random.fold_in(rng.stream(seed, 'loss'), state.step)
   (_, aux), gradients = jax.value_and_grad(method.loss, has_aux=True)(
-      state.params, state.collections, batch, key
+      state.params, collections, batch, key
   )
   gradients = jax.lax.pmean(gradients, parallel.AXIS)
   metrics = jax.lax.psum(aux.metrics, parallel.AXIS)

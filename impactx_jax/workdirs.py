@@ -2,8 +2,10 @@
 
   DIR/config.json        the config of the latest run
   DIR/classifier/        stage one: checkpoints, summary.json
-  DIR/maps/              shards and manifest.json
+  DIR/maps/              shards and manifest.json; likewise, for the methods
+                         that need them, maps_other_class/, maps_weighted/
   DIR/<method>/          stage two: checkpoints, summary.json
+  DIR/<…>/test.json      what a trained network says of the test split
   DIR/report/            metrics.json, panels.png
 
 Each stage's folder has the config it was begun with, and its last file
@@ -17,14 +19,17 @@ from attribution import files
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax.data.maps import KINDS
 import ml_collections
 
 CONFIG = 'config.json'
 SUMMARY = 'summary.json'
+TEST = 'test.json'
 # The sections of the config that decide what each stage makes.
 _DATA = ('seed', 'data', 'model', 'classifier')
-SECTIONS = {'classifier': _DATA, 'maps': (*_DATA, 'attribution')}
-METHOD_SECTIONS = (*_DATA, 'attribution', 'method')
+_MAPS = (*_DATA, 'attribution')
+SECTIONS = {'classifier': _DATA, **dict.fromkeys(KINDS.values(), _MAPS)}
+METHOD_SECTIONS = (*_MAPS, 'method')
 # What may change in the middle of a run: where the data lie says nothing of
 # what they are, and how many images share a step nothing of their maps.
 IGNORED = {
@@ -70,9 +75,16 @@ def _with_tuples(value: Any) -> Any:
 def with_absolute_paths(config) -> ml_collections.ConfigDict:
   """Returns the config with paths that lead there from any folder."""
   config = config.copy_and_resolve_references()
-  for section, field in (('data', 'data_dir'), ('attribution', 'classifier')):
+  for section, field in (
+      ('data', 'data_dir'),
+      ('classifier', 'workdir'),
+      ('attribution', 'classifier'),
+      ('attribution', 'workdir'),
+  ):
     if path := config[section][field]:
       config[section][field] = str(checkpoints.absolute(path))
+  if config.model.name.endswith('.py'):
+    config.model.name = str(checkpoints.absolute(config.model.name))
   return config
 
 
@@ -87,19 +99,39 @@ def check_stage(workdir: epath.Path, stage: str, config) -> None:
   directory = workdir / stage
   if not (directory / CONFIG).exists():
     return
-  found = read_config(directory)
-  differing = [
+  if differing := _differing(read_config(directory), config, _sections(stage)):
+    raise InputError(
+        f'{directory} was made with another config: {differing}. '
+        f'Use another --workdir, or delete {directory} to make it anew.'
+    )
+
+
+def check_same(found, config, sections, workdir: epath.Path) -> None:
+  """Raises InputError unless two configs agree in some sections.
+
+  Args:
+    found: The config of the workdir whose classifier is wanted.
+    config: The config it is wanted with.
+    sections: That must agree.
+    workdir: Of `found`.
+  """
+  if differing := _differing(found, config, sections):
+    raise InputError(
+        f'The classifier in {workdir} was made with another config: '
+        f'{differing}. Change these fields, or give another workdir with '
+        '--config.classifier.workdir=DIR.'
+    )
+
+
+def _differing(found, config, sections) -> str:
+  """Names the fields in which two configs differ, '' for none."""
+  return '; '.join(
       f'{path} (there: {there!r}; now: {now!r})'
-      for section in _sections(stage)
+      for section in sections
       for path, there, now in _differences(
           section, found.get(section), config.get(section)
       )
-  ]
-  if differing:
-    raise InputError(
-        f'{directory} was made with another config: {"; ".join(differing)}. '
-        f'Use another --workdir, or delete {directory} to make it anew.'
-    )
+  )
 
 
 def _differences(section: str, found: Any, wanted: Any):

@@ -28,16 +28,21 @@ def training_epoch(
     epoch: From 0.
 
   Yields:
-    `image` float32 [B, H, W, C] in [0, 1], `label` int32 [B], `map` if there
-    is one, and `position` int32 [B], each example's place in the global
-    batch: this process's slice of them.
+    This process's slice of each batch: `image` float32 [B, H, W, C] in
+    [0, 1], `label` int32 [B], `map` if there is one, `position` int32 [B],
+    each example's place in the global batch, and `row` int32 [B], its place
+    in the columns.
   """
   count = len(columns['label'])
   order = rng.numpy_stream(seed, 'order', epoch).permutation(count)
   positions = parallel.process_rows(np.arange(batch_size, dtype=np.int32))
   for start in range(0, count - batch_size + 1, batch_size):
     rows = order[start + positions]
-    yield {**_take(columns, rows), 'position': positions}
+    yield {
+        **_take(columns, rows),
+        'position': positions,
+        'row': rows.astype(np.int32),
+    }
 
 
 def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
@@ -51,7 +56,7 @@ def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
     batch_size: Of this process's devices together.
 
   Yields:
-    As `training_epoch`, without `position` and with `weight` float32 [B].
+    `image`, `label`, `map` if there is one, and `weight` float32 [B].
   """
   count = len(columns['label'])
   for start in range(0, count, batch_size):

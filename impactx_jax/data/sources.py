@@ -46,6 +46,10 @@ class Dataset:
     """(H, W, C)."""
     return self.train['image'].shape[1:]
 
+  def columns(self) -> dict[str, Columns]:
+    """What is trained on: {'train', 'validation'}."""
+    return {'train': self.train, 'validation': self.validation}
+
   def fingerprint(self) -> dict[str, Any]:
     """What must agree between the stages, JSON-compatible."""
     return {
@@ -92,6 +96,10 @@ def load(data, seed: int) -> Dataset:
     )
   else:
     raise _missing_split(builder, data.test_split, 'test_split', splits)
+  training = _rows(
+      training,
+      labelled(training['id'], training['label'], seed, data.label_fraction),
+  )
   held_out = split_by_id(training['id'], seed, data.validation_fraction)
   dataset = Dataset(
       name=_name(builder, data),
@@ -118,6 +126,31 @@ def split_by_id(ids: np.ndarray, seed: int, fraction: float) -> np.ndarray:
   subset and machine agrees.
   """
   return rng.uniform_by_id(seed, 'validation', ids) < fraction
+
+
+def labelled(
+    ids: np.ndarray, labels: np.ndarray, seed: int, fraction: float
+) -> np.ndarray:
+  """Returns which examples a share of the labels leaves, bool [N].
+
+  As large a share of each class, and at least one example of it; those of a
+  small share are among those of a larger one.
+
+  Args:
+    ids: str [N].
+    labels: int [N].
+    seed: Of the run.
+    fraction: The share, above 0 and at most 1.
+  """
+  if fraction == 1:
+    return np.ones(len(ids), bool)
+  chosen = np.zeros(len(ids), bool)
+  priority = rng.uniform_by_id(seed, 'labels', ids)
+  for label in np.unique(labels):
+    rows = np.flatnonzero(labels == label)
+    rows = rows[np.argsort(priority[rows], kind='stable')]
+    chosen[rows[: max(1, round(fraction * len(rows)))]] = True
+  return chosen
 
 
 def _name(builder, data) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
@@ -47,16 +48,28 @@ class Method:
       else the network needs, a frozen branch included, is in collections.
     loss: (params, collections, batch, rng) -> (mean loss, Aux). The batch
       holds `image` float32 [B, H, W, C], `label` int32 [B] and, if the method
-      uses maps, `map` float32 [B, H, W, C'].
+      trains on maps, `map` float32 [B, H, W, C'].
     predict: (variables, images) -> Prediction, with variables
-      {'params', 'collections'} and the network in inference mode.
-    uses_maps: Whether it trains on the shards of the attribution stage.
+      {'params', 'collections'} and the network in inference mode; or
+      (variables, images, maps) where `predicts_from_maps`.
+    prepare: (params, collections, batch) -> (collections, batch): what comes
+      before a batch is augmented, such as to add maps to it. The batch then
+      also has `row` int32 [B], each example's place in the training split.
+    predicts_from_maps: Whether it needs the image's map to classify it.
   """
 
   init: Callable[[jax.Array], tuple[Any, Any]]
   loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Aux]]
-  predict: Callable[[Any, jax.Array], Prediction]
-  uses_maps: bool = False
+  predict: Callable[..., Prediction]
+  prepare: Callable[[Any, Any, Batch], tuple[Any, Batch]] | None = None
+  predicts_from_maps: bool = False
+
+  def predict_batch(self, variables: Any, batch: Batch) -> Prediction:
+    """Calls `predict` with what it needs of a batch."""
+    inputs = [batch['image']]
+    if self.predicts_from_maps:
+      inputs.append(batch['map'])
+    return self.predict(variables, *inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +79,53 @@ class Task:
   Attributes:
     num_classes: K.
     image_shape: (H, W, C).
-    map_channels: Channels of the maps it trains on.
     classifier: The variables {'params', 'collections'} of the stage-one
-      classifier; None for stage one itself.
+      classifier; None for a method that does without.
+    examples: How many it is trained on.
+    masking: The arguments of `attribution.maskers.background`, for a method
+      that explains while it trains.
   """
 
   num_classes: int
   image_shape: tuple[int, int, int]
-  map_channels: int = 0
   classifier: Any = None
+  examples: int = 0
+  masking: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A method as METHODS lists it.
+
+  Attributes:
+    create: (config, task) -> Method.
+    maps: Which maps it trains on: a key of `data.maps.KINDS`, or '' for none.
+    from_scratch: Whether it trains a classifier from the start, and so as
+      `config.classifier.training` says; otherwise `config.method.training`.
+    changes: Of `config.method`: a control is a method with other settings.
+  """
+
+  create: Callable[[Any, Task], Method]
+  maps: str = ''
+  from_scratch: bool = False
+  changes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def mean_metrics(**values: jax.Array) -> Metrics:
   """Turns per-example values [B] into (sum, count) pairs."""
   return {name: (value.sum(), value.size) for name, value in values.items()}
+
+
+def weighted_metric(values: jax.Array, weights: jax.Array):
+  """Returns the (sum, count) of values [B] where weights are not 0."""
+  return (values * weights).sum(), weights.sum()
+
+
+def map_shape(options, image_shape: tuple[int, int, int]):
+  """Returns (H, W, C') of the maps that `config.method` trains on."""
+  return (*image_shape[:2], options.map_channels or image_shape[2])
+
+
+def zeros(task: Task) -> jax.Array:
+  """One black image, [1, H, W, C], for initialisation."""
+  return jnp.zeros((1, *task.image_shape), jnp.float32)

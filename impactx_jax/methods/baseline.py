@@ -1,10 +1,10 @@
 """A alone: the stage-one classifier, and the baseline of every comparison."""
 
+from attribution.errors import InputError
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.methods import base
 import jax
-import jax.numpy as jnp
 
 
 def create(config, task: base.Task) -> base.Method:
@@ -17,8 +17,7 @@ def create(config, task: base.Task) -> base.Method:
   network = models.create_classifier(config.model, task.num_classes)
 
   def init(rng):
-    images = jnp.zeros((1, *task.image_shape), jnp.float32)
-    variables = dict(network.init(rng, images))
+    variables = dict(network.init(rng, base.zeros(task)))
     return variables.pop('params'), variables
 
   def loss(params, collections, batch, rng):
@@ -58,3 +57,43 @@ def from_variables(config, num_classes: int):
     )
 
   return scores
+
+
+def widened(config, task: base.Task, parameters: int):
+  """Returns the config of an A with about so many parameters.
+
+  Args:
+    config: The whole config; its `model.width` is what changes.
+    task: The data's shapes.
+    parameters: To be met as closely as whole channels allow.
+
+  Raises:
+    InputError: if the backbone does not heed `model.width`.
+  """
+  def count(width):
+    wide = config.copy_and_resolve_references()
+    wide.model.width = width
+    return num_parameters(create(wide, task))
+
+  low, high = 0.01, 64.0
+  if count(low) == count(high):
+    raise InputError(
+        f'The backbone {config.model.name!r} has the same size whatever '
+        'config.model.width is, so it cannot be matched to the size of '
+        'IMPACTX. Let its trunk and head read model.width, or leave '
+        'baseline_matched out.'
+    )
+  for _ in range(20):
+    middle = (low + high) / 2
+    low, high = (middle, high) if count(middle) < parameters else (low, middle)
+  wide = config.copy_and_resolve_references()
+  wide.model.width = min(
+      (low, high), key=lambda width: abs(count(width) - parameters)
+  )
+  return wide
+
+
+def num_parameters(method: base.Method) -> int:
+  """Counts what a method trains."""
+  params, _ = jax.eval_shape(method.init, jax.random.key(0))
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

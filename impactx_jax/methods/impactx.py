@@ -1,5 +1,7 @@
 """Two-stage IMPACTX: learn to predict A's maps, and classify with the code."""
 
+from typing import Any
+
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.methods import base
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 
 M_OUTPUTS = ('logits', 'features')
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
+MAPS = ('true_class', 'shuffled', 'random', 'other_class')
 
 
 def create(config, task: base.Task) -> base.Method:
@@ -21,28 +24,16 @@ def create(config, task: base.Task) -> base.Method:
   """
   options = config.method
   m_scores = baseline.from_variables(config, task.num_classes)
-  network = networks.ImpactX(
-      lep=networks.LatentExplanationPredictor(
-          models.create_trunk(config.model), options.lep_units
-      ),
-      decoder=networks.Decoder(
-          (*task.image_shape[:2], task.map_channels),
-          options.decoder_start,
-          options.decoder_filters,
-      ),
-      num_classes=task.num_classes,
-      hidden=options.classifier_hidden,
-  )
+  network = create_network(config, task)
 
   def m_output(collections, images):
     scores = m_scores(collections['classifier'], images)
     return getattr(scores, options.m_output)
 
   def init(rng):
-    images = jnp.zeros((1, *task.image_shape), jnp.float32)
     classifier = jax.tree.map(jnp.asarray, task.classifier)
-    m = m_output({'classifier': classifier}, images)
-    variables = dict(network.init(rng, images, m))
+    m = m_output({'classifier': classifier}, base.zeros(task))
+    variables = dict(network.init(rng, base.zeros(task), m))
     params = variables.pop('params')
     if options.lep_init == 'from_classifier':
       trunk = classifier['params']['trunk']
@@ -62,24 +53,90 @@ def create(config, task: base.Task) -> base.Method:
 
   def loss(params, collections, batch, rng):
     del rng
-    logits, maps, collections = apply(
+    logits, cells, collections = apply(
         params, collections, batch['image'], train=True
     )
-    classification = losses.cross_entropy(logits, batch['label'])
-    mse = losses.map_mse(maps, batch['map'])
-    total = classification + options.lambda_ * mse  # Equation 1.
-    metrics = base.mean_metrics(
-        loss=total,
-        cross_entropy=classification,
-        map_mse=mse,
-        accuracy=logits.argmax(-1) == batch['label'],
-    )
+    total, metrics = equation_1(logits, cells, batch, options)
     return total.mean(), base.Aux(collections, metrics)
 
   def predict(variables, images):
-    logits, maps, _ = apply(
+    logits, cells, _ = apply(
         variables['params'], variables['collections'], images, train=False
     )
-    return base.Prediction(logits, maps)
+    return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
-  return base.Method(init, loss, predict, uses_maps=True)
+  return base.Method(init, loss, predict)
+
+
+def create_network(config, task: base.Task) -> networks.ImpactX:
+  """Returns LEP, D and C as the config describes them; D predicts cells."""
+  options = config.method
+  height, width, channels = base.map_shape(options, task.image_shape)
+  cells = height // options.map_cell, width // options.map_cell
+  return networks.ImpactX(
+      lep=networks.LatentExplanationPredictor(
+          models.create_trunk(config.model), options.lep_units
+      ),
+      decoder=networks.Decoder(
+          (*cells, channels),
+          min(options.decoder_start, cells[0]),
+          options.decoder_filters,
+      ),
+      num_classes=task.num_classes,
+      hidden=options.classifier_hidden,
+  )
+
+
+def equation_1(
+    logits: jax.Array, cells: jax.Array, batch: base.Batch, options
+) -> tuple[jax.Array, base.Metrics]:
+  """The loss of IMPACTX, CE + lambda MSE (equation 1).
+
+  Args:
+    logits: Of C, [B, K].
+    cells: Of D, [B, h, w, C'].
+    batch: With `label` [B] and `map` [B, H, W, C'], scaled; with `has_map`
+      [B] as well, the MSE counts where it is 1 only.
+    options: `config.method`.
+
+  Returns:
+    The loss of each example [B], and the metrics.
+  """
+  classification = losses.cross_entropy(logits, batch['label'])
+  target = losses.pool(batch['map'], options.map_cell)
+  has_map = batch.get('has_map', jnp.ones_like(classification))
+  mse = losses.map_mse(cells, target) * has_map
+  total = classification + options.lambda_ * mse
+  metrics = base.mean_metrics(
+      loss=total,
+      cross_entropy=classification,
+      accuracy=logits.argmax(-1) == batch['label'],
+  )
+  metrics['map_mse'] = mse.sum(), has_map.sum()
+  return total, metrics
+
+
+def matched_baseline(config, task: base.Task) -> base.Method:
+  """Builds an A with as many parameters as M, LEP and C have together.
+
+  They are what IMPACTX classifies with; D is not counted. The width of A's
+  layers is what grows.
+  """
+  ours = baseline.num_parameters(baseline.create(config, task))
+  shapes = jax.eval_shape(
+      baseline.create(config, task).init, jax.random.key(0)
+  )
+  classifier = dict(zip(('params', 'collections'), shapes, strict=True))
+  params, _ = jax.eval_shape(
+      lambda classifier: create(
+          config, _with_classifier(task, classifier)
+      ).init(jax.random.key(0)),
+      classifier,
+  )
+  branch = {name: part for name, part in params.items() if name != 'decoder'}
+  ours += sum(leaf.size for leaf in jax.tree.leaves(branch))
+  return baseline.create(baseline.widened(config, task, ours), task)
+
+
+def _with_classifier(task: base.Task, classifier: Any) -> base.Task:
+  return base.Task(task.num_classes, task.image_shape, classifier)

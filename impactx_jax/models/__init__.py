@@ -1,20 +1,22 @@
 """Backbones by name, and how to build them from a config.
 
-A new backbone is one file with a trunk and a head, and one line here.
+A new backbone is one file with a trunk and a head, and one line here; or a
+file of the user's own that defines BACKBONE, given as `config.model.name`.
 """
+
+import importlib.util
+import pathlib
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from flax import linen as nn
 from impactx_jax.models import lenet
-from impactx_jax.models.base import Backbone
-from impactx_jax.models.base import Classifier
-import jax.numpy as jnp
+from impactx_jax.models.base import Backbone as Backbone
+from impactx_jax.models.base import Classifier as Classifier
+from impactx_jax.models.base import Scores as Scores
 
-BACKBONES: dict[str, Backbone] = {
-    'lenet5': Backbone(lenet.LeNet5Trunk, lenet.LeNet5Head, min_size=16),
-}
-DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+BACKBONES: dict[str, Backbone] = {'lenet5': lenet.BACKBONE}
+DTYPES = ('float32', 'bfloat16')
 
 
 def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
@@ -24,8 +26,8 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
     model: The config's section.
     image_shape: (H, W, C) of the images, when it is known.
   """
+  backbone = find(model.name)
   choices = {
-      'name': ('backbone', BACKBONES),
       'activation': ('activation', lenet.ACTIVATIONS),
       'pooling': ('pooling', lenet.POOLINGS),
       'dtype': ('dtype', DTYPES),
@@ -35,7 +37,12 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
       raise unknown_choice(
           what, model[field], allowed, f'--config.model.{field}'
       )
-  smallest = BACKBONES[model.name].min_size
+  if not 0 < model.width <= 64:
+    raise InputError(
+        f'config.model.width is {model.width}; it must be above 0 and at most '
+        '64. Change it with --config.model.width=W.'
+    )
+  smallest = backbone.min_size
   if image_shape is not None and min(image_shape[:2]) < smallest:
     raise InputError(
         f'{model.name} needs images of at least {smallest}x{smallest} pixels, '
@@ -45,20 +52,54 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
     )
 
 
+def find(name: str) -> Backbone:
+  """Returns a backbone by its name, or from a file that defines BACKBONE.
+
+  Raises:
+    InputError: for an unknown name, or a file that cannot be used.
+  """
+  if name in BACKBONES:
+    return BACKBONES[name]
+  if not name.endswith('.py'):
+    error = unknown_choice('backbone', name, BACKBONES, '--config.model.name')
+    raise InputError(f'{error} A file FILE.py that defines BACKBONE works too.')
+  path = pathlib.Path(name)
+  if not path.is_file():
+    raise InputError(
+        f'There is no file {path} to take the backbone from. Change it with '
+        '--config.model.name=FILE.py.'
+    )
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:  # Whatever the user's file raises.
+    raise InputError(
+        f'The backbone in {path} cannot be loaded: '
+        f'{type(error).__name__}: {error}. Mend the file, or name another with '
+        '--config.model.name=FILE.py.'
+    ) from error
+  backbone = getattr(module, 'BACKBONE', None)
+  if not isinstance(backbone, Backbone):
+    raise InputError(
+        f'{path} defines no BACKBONE of the type impactx_jax.models.Backbone. '
+        'Add one, or name another file with --config.model.name=FILE.py.'
+    )
+  return backbone
+
+
 def create_trunk(model) -> nn.Module:
   """Returns the trunk that `config.model` describes."""
-  return BACKBONES[model.name].trunk(
-      activation=model.activation,
-      pooling=model.pooling,
-      dtype=DTYPES[model.dtype],
-  )
+  return find(model.name).trunk(model)
+
+
+def create_head(model, num_classes: int) -> nn.Module:
+  """Returns the head that `config.model` describes."""
+  return find(model.name).head(model, num_classes)
 
 
 def create_classifier(model, num_classes: int) -> Classifier:
   """Returns the classifier that `config.model` describes."""
-  head = BACKBONES[model.name].head(
-      num_classes=num_classes,
-      activation=model.activation,
-      dtype=DTYPES[model.dtype],
+  return Classifier(
+      trunk=create_trunk(model), head=create_head(model, num_classes)
   )
-  return Classifier(trunk=create_trunk(model), head=head)

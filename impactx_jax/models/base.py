@@ -5,7 +5,10 @@ import dataclasses
 from typing import NamedTuple
 
 from flax import linen as nn
+from impactx_jax import parallel
 import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 
 class Scores(NamedTuple):
@@ -22,17 +25,45 @@ class Scores(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-  """The two halves of a classifier.
+  """The parts of a classifier, each made from `config.model`.
 
   Attributes:
-    trunk: Makes the module images [B, H, W, C] -> features.
-    head: Makes the module features -> Scores; takes `num_classes`.
+    trunk: model -> the module images [B, H, W, C] -> features. ABN needs it
+      to have two methods as well, of which it is made: `stem(images, train)`
+      gives the input of the last stage, [B, h, w, F], and
+      `last_stage(stem, train)` the features.
+    head: (model, num_classes) -> the module features -> Scores.
     min_size: The smallest side of an image, in pixels.
+    attention_stage: model -> the module with which ABN's attention branch
+      begins, of the shape of the last stage at stride 1: [B, h, w, F] ->
+      [B, h, w, F'].
   """
 
-  trunk: Callable[..., nn.Module]
-  head: Callable[..., nn.Module]
-  min_size: int
+  trunk: Callable[[ConfigDict], nn.Module]
+  head: Callable[[ConfigDict, int], nn.Module]
+  min_size: int = 1
+  attention_stage: Callable[[ConfigDict], nn.Module] | None = None
+
+
+def dtype_of(model: ConfigDict) -> jnp.dtype:
+  """Returns the type in which `config.model` computes."""
+  return jnp.dtype(model.dtype)
+
+
+def scaled(model: ConfigDict, channels: int) -> int:
+  """Returns a number of channels times `config.model.width`, at least 1."""
+  return max(1, round(channels * model.width))
+
+
+def batch_norm(train: bool, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
+  """Normalises with the whole batch's statistics, of all devices together."""
+  return nn.BatchNorm(
+      use_running_average=not train,
+      momentum=0.9,
+      axis_name=parallel.AXIS if train else None,
+      dtype=dtype,
+      name=name,
+  )
 
 
 class Classifier(nn.Module):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from flax import linen as nn
+from impactx_jax.models import base
 from impactx_jax.models.base import Scores
 import jax
 from jax import lax
@@ -77,14 +78,15 @@ class ConvPool(nn.Module):
       phases = activation(phases + jnp.tile(bias, 4))
       return reduce(phases.reshape(*phases.shape[:3], 4, self.filters), axis=3)
     features = activation(_convolve(images, kernel) + bias)
-    if not pool:
-      return features
-    batch, height, width, filters = features.shape
-    features = features[:, : height // 2 * 2, : width // 2 * 2]
-    windows = features.reshape(
-        batch, height // 2, 2, width // 2, 2, filters
-    )
-    return reduce(windows, axis=(2, 4))
+    return pool_2x2(features, self.pooling) if pool else features
+
+
+def pool_2x2(features: jax.Array, pooling: str) -> jax.Array:
+  """Pools windows of 2x2: [B, H, W, F] -> [B, H // 2, W // 2, F]."""
+  batch, height, width, filters = features.shape
+  features = features[:, : height // 2 * 2, : width // 2 * 2]
+  windows = features.reshape(batch, height // 2, 2, width // 2, 2, filters)
+  return POOLINGS[pooling](windows, axis=(2, 4))
 
 
 def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -126,26 +128,56 @@ def _phase_kernel(kernel: jax.Array) -> jax.Array:
 
 
 class LeNet5Trunk(nn.Module):
-  """The two convolution stages: [B, H, W, C] -> [B, h, w, 16]."""
+  """The two convolution stages: [B, H, W, C] -> [B, h, w, 16 width].
 
+  Its last stage, as ABN divides it, is the second pooling.
+
+  Attributes:
+    filters: Of the two convolutions.
+    activation: A name in ACTIVATIONS.
+    pooling: A name in POOLINGS.
+    dtype: Of the computation.
+  """
+
+  filters: tuple[int, int] = (6, 16)
   activation: str = 'relu'
   pooling: str = 'max'
   dtype: jnp.dtype = jnp.float32
 
-  @nn.compact
-  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    del train  # Nothing here behaves differently in training.
+  def setup(self):
     options = dict(
         activation=self.activation, pooling=self.pooling, dtype=self.dtype
     )
-    features = ConvPool(6, name='conv1', **options)(images)
-    return ConvPool(16, name='conv2', **options)(features)
+    self.conv1 = ConvPool(self.filters[0], **options)
+    self.conv2 = ConvPool(self.filters[1], **options)
+
+  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    del train  # Nothing here behaves differently in training.
+    return self.conv2(self.conv1(images))
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """[B, H, W, C] -> [B, 2h, 2w, 16 width], before the last pooling."""
+    del train
+    return self.conv2(self.conv1(images), pool=False)
+
+  def last_stage(self, stem: jax.Array, train: bool = False) -> jax.Array:
+    """[B, 2h, 2w, 16 width] -> [B, h, w, 16 width]."""
+    del train
+    return pool_2x2(stem, self.pooling)
 
 
 class LeNet5Head(nn.Module):
-  """The three fully connected layers, 120-84-K."""
+  """The three fully connected layers, 120-84-K.
+
+  Attributes:
+    num_classes: K.
+    widths: Of the two hidden layers.
+    activation: A name in ACTIVATIONS.
+    dtype: Of the computation.
+  """
 
   num_classes: int
+  widths: tuple[int, int] = (120, 84)
   activation: str = 'relu'
   dtype: jnp.dtype = jnp.float32
 
@@ -154,8 +186,57 @@ class LeNet5Head(nn.Module):
     del train
     activation = ACTIVATIONS[self.activation]
     features = features.reshape(features.shape[0], -1)
-    for i, width in enumerate((120, 84), start=1):
+    for i, width in enumerate(self.widths, start=1):
       dense = nn.Dense(width, dtype=self.dtype, name=f'dense{i}')
       features = activation(dense(features))
     logits = nn.Dense(self.num_classes, dtype=self.dtype, name='dense3')
     return Scores(logits(features).astype(jnp.float32), features)
+
+
+class AttentionStage(nn.Module):
+  """ABN's attention stage for LeNet-5: twice Conv3x3, BatchNorm, ReLU.
+
+  Attributes:
+    filters: Of each convolution.
+    dtype: Of the computation.
+  """
+
+  filters: int = 32
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, stem: jax.Array, train: bool = False) -> jax.Array:
+    for i in (1, 2):
+      stem = nn.Conv(
+          self.filters, (3, 3), use_bias=False, dtype=self.dtype,
+          name=f'conv{i}',
+      )(stem)
+      stem = nn.relu(base.batch_norm(train, self.dtype, name=f'bn{i}')(stem))
+    return stem
+
+
+def _trunk(model) -> LeNet5Trunk:
+  return LeNet5Trunk(
+      filters=(base.scaled(model, 6), base.scaled(model, 16)),
+      activation=model.activation,
+      pooling=model.pooling,
+      dtype=base.dtype_of(model),
+  )
+
+
+def _head(model, num_classes: int) -> LeNet5Head:
+  return LeNet5Head(
+      num_classes=num_classes,
+      widths=(base.scaled(model, 120), base.scaled(model, 84)),
+      activation=model.activation,
+      dtype=base.dtype_of(model),
+  )
+
+
+def _attention_stage(model) -> AttentionStage:
+  return AttentionStage(base.scaled(model, 32), base.dtype_of(model))
+
+
+BACKBONE = base.Backbone(
+    trunk=_trunk, head=_head, min_size=16, attention_stage=_attention_stage
+)

@@ -62,7 +62,9 @@ def make_images(count: int, shape=SHAPE, seed: int = 0) -> np.ndarray:
 
 
 def make_background(images: np.ndarray, masker: str) -> np.ndarray:
-  return maskers.background(images, masker, blur_kernel=3, mask_value=_COLOUR)
+  return np.asarray(maskers.background(
+      images, masker, blur_kernel=3, mask_value=_COLOUR
+  ))
 
 
 def make_explainer(masker: str = 'blur', score_fn=network_score, **changes):

@@ -51,7 +51,9 @@ def _by_shap(
 ):
   """shap as documented, with a new masker and explainer for each image."""
   call = numpy_callable(score_fn, 16)
-  backgrounds = maskers.background(images, masker, mask_value=mask_value)
+  backgrounds = np.asarray(
+      maskers.background(images, masker, mask_value=mask_value)
+  )
   maps = []
   for image, background, outputs in zip(
       images, backgrounds, classes, strict=True
@@ -173,7 +175,7 @@ def test_unlimited_budget_gives_owen_values(shape, batch_size):
 def owen_values(score_fn, image, label):
   """Mean contribution over all orders that keep the tree's nodes together."""
   tree = partition_tree.build_tree(image.shape)
-  background = maskers.background(image[None], 'blur')[0]
+  background = np.asarray(maskers.background(image[None], 'blur'))[0]
   leaf_features = {leaf: i for i, leaf in enumerate(tree.leaves)}
   inner = np.flatnonzero(tree.inner)
 
@@ -205,7 +207,7 @@ def test_completeness(max_evals):
   labels = np.array([0, 1, 2, 3])
   maps = partition(score_fn, max_evals=max_evals)(images, labels)
   rows = np.arange(4)
-  hidden = maskers.background(images, 'blur')
+  hidden = np.asarray(maskers.background(images, 'blur'))
   gain = score_fn(images)[rows, labels] - score_fn(hidden)[rows, labels]
   np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), gain, atol=1e-5)
 

@@ -1,0 +1,122 @@
+"""ABN, the attention branch network that the paper compares with."""
+
+from attribution.errors import InputError
+from flax import linen as nn
+from impactx_jax import losses
+from impactx_jax import models
+from impactx_jax.methods import base
+from impactx_jax.models.base import batch_norm
+import jax
+
+
+class AttentionBranchNetwork(nn.Module):
+  """A backbone whose last stage sees its input weighted by an attention map.
+
+  Attributes:
+    trunk: With the methods `stem` and `last_stage`.
+    head: Of the perception branch.
+    attention_stage: The beginning of the attention branch.
+    num_classes: K.
+  """
+
+  trunk: nn.Module
+  head: nn.Module
+  attention_stage: nn.Module
+  num_classes: int
+
+  @nn.compact
+  def __call__(
+      self, images: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Classifies, twice, and attends.
+
+    Args:
+      images: [B, H, W, C] in [0, 1].
+      train: Whether normalisation uses the batch.
+
+    Returns:
+      Logits [B, K] of the perception branch and of the attention branch, and
+      the attention map [B, h, w, 1] in (0, 1).
+    """
+    stem = self.trunk.stem(images, train)
+    values = self.attention_stage(stem, train)
+    values = nn.Conv(self.num_classes, (1, 1), name='to_classes')(values)
+    values = batch_norm(train, values.dtype, 'to_classes_bn')(values)
+    values = nn.relu(values)
+    scores = nn.Conv(self.num_classes, (1, 1), name='attention_logits')(values)
+    attention = nn.Conv(1, (3, 3), name='attention')(values)
+    attention = batch_norm(train, values.dtype, 'attention_bn')(attention)
+    attention = nn.sigmoid(attention)
+    features = self.trunk.last_stage(stem * attention + stem, train)
+    perception = self.head(features, train)
+    return perception.logits, scores.mean(axis=(1, 2)), attention
+
+
+def create(config, task: base.Task) -> base.Method:
+  """Builds ABN, trained from the start with the sum of two cross-entropies.
+
+  Args:
+    config: The whole config; `config.model` is read.
+    task: The data's shapes.
+
+  Raises:
+    InputError: for a backbone without the parts that it takes.
+  """
+  check(config)
+  network = AttentionBranchNetwork(
+      models.create_trunk(config.model),
+      models.create_head(config.model, task.num_classes),
+      models.find(config.model.name).attention_stage(config.model),
+      task.num_classes,
+  )
+
+  def init(rng):
+    variables = dict(network.init(rng, base.zeros(task)))
+    return variables.pop('params'), variables
+
+  def loss(params, collections, batch, rng):
+    del rng
+    (logits, attention_logits, _), collections = network.apply(
+        {'params': params, **collections},
+        batch['image'],
+        train=True,
+        mutable=list(collections),
+    )
+    perception = losses.cross_entropy(logits, batch['label'])
+    attention = losses.cross_entropy(attention_logits, batch['label'])
+    total = perception + attention
+    metrics = base.mean_metrics(
+        loss=total,
+        cross_entropy=perception,
+        attention_cross_entropy=attention,
+        accuracy=logits.argmax(-1) == batch['label'],
+    )
+    return total.mean(), base.Aux(collections, metrics)
+
+  def predict(variables, images):
+    logits, _, attention = network.apply(
+        {'params': variables['params'], **variables['collections']}, images
+    )
+    shape = (*images.shape[:3], 1)
+    return base.Prediction(
+        logits, jax.image.resize(attention, shape, 'bilinear')
+    )
+
+  return base.Method(init, loss, predict)
+
+
+def check(config) -> None:
+  """Raises InputError for a backbone without the parts that ABN takes."""
+  backbone = models.find(config.model.name)
+  trunk = backbone.trunk(config.model)
+  missing = [
+      name for name in ('stem', 'last_stage') if not hasattr(trunk, name)
+  ]
+  if missing or backbone.attention_stage is None:
+    raise InputError(
+        f'ABN needs a backbone whose trunk has the methods stem and '
+        'last_stage, and whose Backbone has an attention_stage; '
+        f'{config.model.name} lacks '
+        f'{", ".join(missing) or "attention_stage"}. Add what is missing, or '
+        'choose another method with --config.method.name=NAME.'
+    )

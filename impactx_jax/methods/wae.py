@@ -1,0 +1,95 @@
+"""WAE: weighted averages of SHAP maps as a second input.
+
+What is known of the method for certain is that an encoder adds to the
+classifier's features what it sees in weighted averages of Shapley-value maps.
+This is our reading of it: the average of the maps of all classes, weighted by
+the probabilities that A gives them. It needs SHAP for every test image.
+"""
+
+from flax import linen as nn
+from impactx_jax import losses
+from impactx_jax import models
+from impactx_jax.methods import base
+from impactx_jax.methods import baseline
+from impactx_jax.models import impactx as networks
+import jax
+import jax.numpy as jnp
+
+
+class ExplanationClassifier(nn.Module):
+  """An encoder of maps, shaped as LEP, and one dense layer on [m; e].
+
+  Attributes:
+    encoder: Maps [B, H, W, C'] -> codes [B, units].
+    num_classes: K.
+  """
+
+  encoder: nn.Module
+  num_classes: int
+
+  @nn.compact
+  def __call__(
+      self, maps: jax.Array, m: jax.Array, train: bool = False
+  ) -> jax.Array:
+    """Maps [B, H, W, C'] and M's output [B, F] -> logits [B, K]."""
+    joint = jnp.concatenate([m, self.encoder(maps, train)], axis=-1)
+    return nn.Dense(self.num_classes, name='classifier')(joint)
+
+
+def create(config, task: base.Task) -> base.Method:
+  """Builds the encoder and C around the frozen M.
+
+  Args:
+    config: The whole config; `config.model` and `config.method` are read.
+    task: The data's shapes, and the stage-one classifier.
+  """
+  options = config.method
+  m_scores = baseline.from_variables(config, task.num_classes)
+  network = ExplanationClassifier(
+      networks.LatentExplanationPredictor(
+          models.create_trunk(config.model), options.lep_units
+      ),
+      task.num_classes,
+  )
+
+  def m_output(collections, images):
+    scores = m_scores(collections['classifier'], images)
+    return getattr(scores, options.m_output)
+
+  def init(rng):
+    classifier = jax.tree.map(jnp.asarray, task.classifier)
+    m = m_output({'classifier': classifier}, base.zeros(task))
+    maps = jnp.zeros((1, *base.map_shape(options, task.image_shape)))
+    variables = dict(network.init(rng, maps, m))
+    return variables.pop('params'), {**variables, 'classifier': classifier}
+
+  def apply(params, collections, images, maps, train):
+    own = {k: v for k, v in collections.items() if k != 'classifier'}
+    logits, own = network.apply(
+        {'params': params, **own},
+        maps,
+        m_output(collections, images),
+        train,
+        mutable=list(own) if train else [],
+    )
+    return logits, {**own, 'classifier': collections['classifier']}
+
+  def loss(params, collections, batch, rng):
+    del rng
+    logits, collections = apply(
+        params, collections, batch['image'], batch['map'], train=True
+    )
+    values = losses.cross_entropy(logits, batch['label'])
+    metrics = base.mean_metrics(
+        loss=values, accuracy=logits.argmax(-1) == batch['label']
+    )
+    return values.mean(), base.Aux(collections, metrics)
+
+  def predict(variables, images, maps):
+    logits, _ = apply(
+        variables['params'], variables['collections'], images, maps,
+        train=False,
+    )
+    return base.Prediction(logits)
+
+  return base.Method(init, loss, predict, predicts_from_maps=True)
