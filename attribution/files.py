@@ -15,10 +15,14 @@ def write_atomically(path: epath.Path, write: Callable[[str], None]) -> None:
   temporary.replace(path)
 
 
+def write_text(path: epath.Path, text: str) -> None:
+  """Writes text, atomically."""
+  write_atomically(path, lambda name: epath.Path(name).write_text(text))
+
+
 def write_json(path: epath.Path, content: Any) -> None:
   """Writes JSON with sorted keys, atomically."""
-  text = json.dumps(content, indent=2, sort_keys=True) + '\n'
-  write_atomically(path, lambda name: epath.Path(name).write_text(text))
+  write_text(path, json.dumps(content, indent=2, sort_keys=True) + '\n')
 
 
 def read_json(path: epath.Path) -> Any:

@@ -12,9 +12,15 @@ DIR/maps. The same as impactx --stage=maps.
 """
 
 
+def _make_maps(config, workdir: str) -> None:
+  from impactx_jax import pipeline
+
+  pipeline.run(config, workdir, 'maps')
+
+
 def run() -> None:
   """Runs the maps stage of the pipeline."""
-  cli.run(lambda: 'maps', USAGE)
+  cli.run(_make_maps, USAGE)
 
 
 if __name__ == '__main__':

@@ -34,14 +34,21 @@ DISTRIBUTED = flags.DEFINE_bool(
 QUIET = ('orbax', 'tensorflow', 'tensorflow_datasets', 'jax')
 
 
-def run(stage: Callable[[], str], usage: str) -> None:
-  """Parses flags and runs the pipeline.
+def run(
+    program: Callable[[ConfigDict | None, str], None],
+    usage: str,
+    *,
+    config_needed: bool = False,
+) -> None:
+  """Parses flags and runs a program.
 
   Exits with 0 for success and --help, with 2 for anything the user can mend.
 
   Args:
-    stage: Gives the stage to run, called when the flags are parsed.
+    program: Takes the config, None where none is given, and the workdir;
+      called when JAX and TensorFlow are set up.
     usage: What --help prints before the flags.
+    config_needed: Whether --config must be given.
   """
 
   def parse(argv: list[str]) -> list[str]:
@@ -61,6 +68,11 @@ def run(stage: Callable[[], str], usage: str) -> None:
         raise InputError(
             'Say where results go with --workdir=DIR; --help lists all flags.'
         )
+      if config_needed and CONFIG.value is None:
+        raise InputError(
+            'Say what to run with --config=NAME or --config=FILE; --help '
+            'lists the installed recipes.'
+        )
       # A file that cannot be read is noticed when the config is first used.
       getattr(CONFIG.value, 'seed', None)
     except InputError as error:
@@ -73,14 +85,15 @@ def run(stage: Callable[[], str], usage: str) -> None:
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_of_use)
     try:
-      _run_pipeline(stage())
+      _set_up_devices()
+      program(CONFIG.value, WORKDIR.value)
     except InputError as error:
       _fail(str(error))
 
   app.run(guarded, flags_parser=parse)
 
 
-def _run_pipeline(stage: str) -> None:
+def _set_up_devices() -> None:
   from impactx_jax import parallel
 
   if DISTRIBUTED.value:
@@ -89,9 +102,6 @@ def _run_pipeline(stage: str) -> None:
 
   # Else TensorFlow, which only reads records here, takes the GPU's memory.
   tf.config.set_visible_devices([], 'GPU')
-  from impactx_jax import pipeline
-
-  pipeline.run(CONFIG.value, WORKDIR.value, stage)
 
 
 def _fail(message: str) -> None:

@@ -21,9 +21,15 @@ STAGE = flags.DEFINE_string(
 )
 
 
+def _run_pipeline(config, workdir: str) -> None:
+  from impactx_jax import pipeline
+
+  pipeline.run(config, workdir, STAGE.value)
+
+
 def run() -> None:
   """Entry point of the console script."""
-  cli.run(lambda: STAGE.value, USAGE)
+  cli.run(_run_pipeline, USAGE)
 
 
 if __name__ == '__main__':

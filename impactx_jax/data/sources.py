@@ -5,6 +5,8 @@ makes every epoch's order a permutation of row numbers.
 """
 
 import dataclasses
+import functools
+import json
 from typing import Any
 
 from absl import logging
@@ -12,6 +14,7 @@ from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
 from impactx_jax import rng
+from ml_collections import ConfigDict
 import numpy as np
 
 Columns = dict[str, np.ndarray]
@@ -64,7 +67,7 @@ class Dataset:
 
 
 def load(data, seed: int) -> Dataset:
-  """Loads what `config.data` names.
+  """Loads what `config.data` names, and keeps the latest for the next call.
 
   Args:
     data: The config's section.
@@ -76,6 +79,12 @@ def load(data, seed: int) -> Dataset:
   Raises:
     InputError: if it is unknown, not prepared, or lacks what is needed.
   """
+  return _load(data.to_json(), seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(data_json: str, seed: int) -> Dataset:
+  data = ConfigDict(json.loads(data_json))
   builder = _builder(data)
   splits = set(builder.info.splits)
   if data.train_split not in splits:

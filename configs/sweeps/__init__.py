@@ -1,0 +1,1 @@
+"""Grids to search, by `impactx-sweep`; a file each."""

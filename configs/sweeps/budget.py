@@ -1,0 +1,25 @@
+"""Stage two's accuracy against the cost of its maps.
+
+  impactx-sweep --sweep=budget --config=cifar10_lenet5 --workdir=DIR \
+      --config.data.data_dir=DATA_DIR
+
+The classifier is shared, in DIR/shared or --config.classifier.workdir; each
+trial makes its own maps.
+"""
+
+
+def get_sweep():
+  """Returns the stage that is trained, and the values of each field."""
+  return {
+      'stage': 'impactx',
+      'grid': [
+          {
+              'attribution.explainer': ['partition'],
+              'attribution.max_evals': [250, 500, 1000, 2000],
+          },
+          {
+              'attribution.explainer': ['partition_grid'],
+              'attribution.grid': [8],
+          },
+      ],
+  }

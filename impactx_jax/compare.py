@@ -1,0 +1,209 @@
+"""Methods compared over seeds: runs what is missing, gathers what there is.
+
+  DIR/seed0/             a workdir as `impactx` makes it, all methods in it
+  DIR/seed1/ …
+  DIR/table.json, table.csv, table.md
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from absl import logging
+from attribution import explainers
+from attribution import files
+from attribution import records
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from etils import epath
+from impactx_jax import methods
+from impactx_jax import parallel
+from impactx_jax import pipeline
+from impactx_jax import workdirs
+from impactx_jax.data import maps as map_data
+from impactx_jax.report import comparison
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What is to be compared.
+
+  Attributes:
+    seeds: Of the runs.
+    names: Of the methods, each with the number of seeds it is run with.
+  """
+
+  seeds: tuple[int, ...]
+  names: dict[str, int]
+
+  @classmethod
+  def parse(cls, seeds: str, names: Sequence[str]) -> 'Plan':
+    """Reads the flags --seeds and --methods.
+
+    Args:
+      seeds: A number, for so many from 0 on, or numbers with commas, with
+        ranges such as 5-9.
+      names: Methods; NAME:N runs it with the first N seeds alone.
+
+    Raises:
+      InputError: for what cannot be read.
+    """
+    chosen = _parse_seeds(seeds)
+    counts = {methods.BASELINE: len(chosen)}
+    for item in names:
+      name, colon, number = item.strip().partition(':')
+      if name not in methods.METHODS:
+        raise unknown_choice('method', name, methods.METHODS, '--methods')
+      if colon and not (number.isdecimal() and int(number) > 0):
+        raise InputError(
+            f'{item!r} does not say how many seeds: give --methods={name}:N, '
+            'with N of 1 or more.'
+        )
+      counts[name] = min(int(number), len(chosen)) if colon else len(chosen)
+    return cls(chosen, counts)
+
+  def runs(self) -> list[tuple[int, str]]:
+    """Seed by seed, so that what is finished first can be compared."""
+    return [
+        (seed, name)
+        for i, seed in enumerate(self.seeds)
+        for name, count in self.names.items()
+        if i < count
+    ]
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+  try:
+    if text.strip().isdecimal():
+      seeds = [*range(int(text))]
+    else:
+      seeds = []
+      for part in filter(None, text.replace(' ', '').split(',')):
+        first, dash, last = part.partition('-')
+        seeds += range(int(first), int(last if dash else first) + 1)
+  except ValueError:
+    seeds = []
+  if not seeds or len(set(seeds)) < len(seeds):
+    raise InputError(
+        f'--seeds={text} names no seeds, or one twice: give a number, such as '
+        '5 for 0 to 4, or seeds with commas and ranges, such as 3,5-9.'
+    )
+  return tuple(seeds)
+
+
+def run(
+    config, workdir: epath.PathLike, plan: Plan, *, report_only: bool = False
+) -> None:
+  """Trains and tests what is missing, and writes the table after each run.
+
+  Args:
+    config: Of all runs but for the seed and the method. With
+      `classifier.workdir` all share that classifier, and with
+      `attribution.workdir` those maps.
+    workdir: Where the runs and the table go.
+    plan: What is compared.
+    report_only: Whether to gather what is complete and run nothing.
+
+  Raises:
+    InputError: before anything is run, if any of the runs is impossible or
+      clashes with what is in the workdir.
+  """
+  workdir = workdirs.open_workdir(workdir)
+  if (workdir / 'classifier').exists():
+    raise InputError(
+        f'{workdir} holds a single run, and a table has runs of many seeds. '
+        'Give another --workdir.'
+    )
+  pipelines = {
+      (seed, name): pipeline.open_pipeline(
+          _config_of(config, seed, name), workdir / f'seed{seed}'
+      )
+      for seed, name in plan.runs()
+  }
+  todo = {} if report_only else pipelines
+  for (seed, name), one in todo.items():
+    if seed == plan.seeds[0]:  # The sizes are those of every seed.
+      one.check_sizes('classifier' if name == methods.BASELINE else 'all')
+  for (seed, name), one in todo.items():
+    logging.info('Seed %d, %s.', seed, name)
+    one.train_classifier()
+    if name != methods.BASELINE:
+      one.make_maps()
+      one.train_one(name)
+    one.test(name)
+    _write(workdir, config, pipelines)
+  table = _write(workdir, config, pipelines)
+  print('\n' + comparison.plain(table) + f'\n\nTable: {workdir}/table.md')
+
+
+def _config_of(config, seed: int, name: str):
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  if name != methods.BASELINE:
+    config.method.name = name
+  return config
+
+
+def _write(
+    workdir: epath.Path, config, pipelines: dict[tuple[int, str], Any]
+) -> comparison.Table:
+  """Writes the table of what is complete."""
+  results = [
+      result
+      for (seed, name), one in pipelines.items()
+      if (result := _result(one, seed, name))
+  ]
+  table = comparison.make_table(
+      results, data=config.data.name, model=config.model.name
+  )
+  if parallel.is_main_process():
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(
+        workdir / 'table.json', comparison.as_json(table, config.to_dict())
+    )
+    files.write_text(workdir / 'table.csv', comparison.csv(table))
+    files.write_text(workdir / 'table.md', comparison.markdown(table))
+  return table
+
+
+def _result(one, seed: int, name: str) -> comparison.Result | None:
+  """Returns what a finished run has to say, None if it is not finished."""
+  home, stage = one.place(name)
+  summary = workdirs.read_summary(home.workdir / stage)
+  if summary is None or not (home.workdir / stage / workdirs.TEST).exists():
+    return None
+  test = one.test(name)
+  return comparison.Result(
+      method=name,
+      seed=seed,
+      shared=home is not one,
+      correct=np.equal(test['label'], test['predicted']),
+      validation=summary['best_validation_accuracy'],
+      map_r2=summary.get('map_r2'),
+      parameters=summary.get('parameters'),
+      seconds=summary['seconds'],
+      evaluations=_evaluations(one, name, summary),
+  )
+
+
+def _evaluations(one, name: str, summary: dict[str, Any]) -> int:
+  """Counts the model evaluations that a method's maps took."""
+  config = methods.config_of(name, one.config)
+  if name == 'impactx_single_stage':
+    training = config.classifier.training
+    epochs = len(summary['history'])
+    steps = epochs * (summary['examples']['train'] // training.batch_size)
+    refreshed = -(-steps // config.method.refresh_every)
+    return refreshed * training.batch_size * config.method.refresh_evals
+  kind = methods.METHODS[name].maps and methods.maps_of(config)
+  if not kind:
+    return 0
+  manifest = records.read_manifest(
+      one.maps_home.workdir / map_data.KINDS[kind]
+  )
+  return sum(manifest['examples'].values()) * explainers.evaluations(
+      config.attribution.explainer,
+      max_evals=config.attribution.max_evals,
+      grid=config.attribution.grid,
+  )

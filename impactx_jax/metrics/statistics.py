@@ -1,0 +1,81 @@
+"""Is a difference in accuracy more than chance? Pure functions of arrays."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+from scipy import stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """A mean and the interval that holds the true one.
+
+  Attributes:
+    mean: Of the values.
+    low: Lower end; NaN for less than two values.
+    high: Upper end; NaN for less than two values.
+  """
+
+  mean: float
+  low: float
+  high: float
+
+
+def paired_interval(
+    ours: Sequence[float], theirs: Sequence[float], level: float = 0.95
+) -> Interval:
+  """Student's interval for the mean of paired differences.
+
+  Args:
+    ours: One value for each seed.
+    theirs: The other method's value for the same seeds, in the same order.
+    level: Confidence.
+
+  Returns:
+    The interval of ours - theirs.
+
+  Raises:
+    ValueError: if there is not one value for each.
+  """
+  differences = np.subtract(ours, theirs, dtype=np.float64)
+  if np.shape(ours) != np.shape(theirs) or differences.ndim != 1:
+    raise ValueError(
+        f'{np.shape(ours)} values are to be paired with {np.shape(theirs)}.'
+    )
+  count, mean = len(differences), float(differences.mean())
+  if count < 2:
+    return Interval(mean, float('nan'), float('nan'))
+  reach = stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(differences)
+  return Interval(mean, mean - float(reach), mean + float(reach))
+
+
+@dataclasses.dataclass(frozen=True)
+class McNemar:
+  """McNemar's test of two classifiers on one test split.
+
+  Attributes:
+    gained: Examples that ours has right and theirs has wrong.
+    lost: Examples that theirs has right and ours has wrong.
+    p_value: Of the exact two-sided test that both are equally likely.
+  """
+
+  gained: int
+  lost: int
+  p_value: float
+
+
+def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> McNemar:
+  """Compares which examples two classifiers have right.
+
+  Args:
+    ours: bool [N], whether each example is classified rightly.
+    theirs: bool [N], the same of the other classifier.
+  """
+  ours, theirs = np.asarray(ours, bool), np.asarray(theirs, bool)
+  gained = int((ours & ~theirs).sum())
+  lost = int((theirs & ~ours).sum())
+  if not gained + lost:
+    return McNemar(0, 0, 1.0)
+  test = stats.binomtest(gained, gained + lost)
+  return McNemar(gained, lost, float(test.pvalue))

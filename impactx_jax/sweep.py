@@ -1,0 +1,313 @@
+"""The command `impactx-sweep`: a grid of trials, judged by validation alone.
+
+  DIR/shared/            what no field of the grid changes: classifier, maps
+  DIR/trials/00017/      the workdir of trial 17 of the grid
+  DIR/trials.jsonl       a line for each finished trial
+  DIR/best.json          the best of them, and the flags that repeat it
+"""
+
+from collections.abc import Iterator
+import importlib.util
+import json
+import pathlib
+from typing import Any
+
+from absl import flags
+from absl import logging
+from attribution import files
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from impactx_jax import cli
+import joblib
+import numpy as np
+from sklearn import model_selection
+
+USAGE = """
+impactx-sweep --sweep=NAME|FILE --config=NAME|FILE --workdir=DIR
+    [--trials=N] [--jobs=N] [--config.FIELD=VALUE …]
+
+Trains one trial for each point of a grid, or for N of them drawn at random, or
+continues where it was interrupted. Writes a line for each trial to
+DIR/trials.jsonl and the best by validation accuracy to DIR/best.json. The test
+split is never looked at.
+
+  impactx-sweep --sweep=lambda_ --config=quickstart --workdir=runs/sweep
+"""
+STAGES = ('classifier', 'impactx')
+SWEEP = flags.DEFINE_string(
+    'sweep', None, 'A file with get_sweep(), or the name of one of '
+    'configs/sweeps.',
+)
+TRIALS = flags.DEFINE_integer('trials', 0, 'How many of the grid; 0: all.')
+JOBS = flags.DEFINE_integer('jobs', 1, 'Trials at the same time.')
+
+
+def load_sweep(name: str) -> tuple[str, list[dict[str, Any]]]:
+  """Reads a sweep.
+
+  Args:
+    name: Of a file, or of an installed sweep.
+
+  Returns:
+    The stage that is trained, and the trials: {field: value}, in the order of
+    the grid.
+
+  Raises:
+    InputError: for a sweep that cannot be read.
+  """
+  from impactx_jax.configs import sweeps
+
+  if not pathlib.Path(name).is_file():
+    installed = {
+        path.stem: path
+        for folder in sweeps.__path__
+        for path in pathlib.Path(folder).glob('*.py')
+        if path.stem != '__init__'
+    }
+    if name not in installed:
+      error = unknown_choice('sweep', name, installed, '--sweep')
+      raise InputError(f'{error} A path to a file of your own works as well.')
+    name = str(installed[name])
+  spec = importlib.util.spec_from_file_location('sweep', name)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    sweep = module.get_sweep()
+    stage = sweep['stage']
+    trials = list(model_selection.ParameterGrid(sweep['grid']))
+  except Exception as error:  # Whatever the user's file raises.
+    raise InputError(
+        f'The sweep in {name} cannot be read: {type(error).__name__}: {error}. '
+        "It must define get_sweep() that returns {'stage': 'classifier' or "
+        "'impactx', 'grid': {'section.field': [values]}}."
+    ) from error
+  if stage not in STAGES:
+    raise unknown_choice("stage of a sweep", stage, STAGES, '--sweep')
+  return stage, [_plain(trial) for trial in trials]
+
+
+def _plain(trial: dict[str, Any]) -> dict[str, Any]:
+  """NumPy's numbers as Python's, which configs and JSON take."""
+  return {
+      field: value.item() if isinstance(value, np.generic) else value
+      for field, value in trial.items()
+  }
+
+
+def choose(count: int, wanted: int, seed: int) -> list[int]:
+  """Returns which trials of the grid are run; more of them include fewer."""
+  if wanted < 0:
+    raise InputError(
+        f'--trials={wanted}: give a number of trials, or 0 for all.'
+    )
+  order = np.random.default_rng(seed).permutation(count)
+  return sorted(order[: wanted or count].tolist())
+
+
+def run(
+    config, workdir: str, sweep: str, *, trials: int = 0, jobs: int = 1
+) -> None:
+  """Runs a sweep, or what is missing of it.
+
+  Args:
+    config: Of all trials but for the fields of the grid.
+    workdir: Where everything goes.
+    sweep: See `load_sweep`.
+    trials: How many of the grid are drawn at random; 0 is all.
+    jobs: Trials at the same time, each in a process of its own.
+
+  Raises:
+    InputError: for a field that no config has, and before any work for a
+      trial that cannot be run.
+  """
+  from impactx_jax import checks
+  from impactx_jax import pipeline
+  from impactx_jax import workdirs
+
+  if jobs < 1:
+    raise InputError(f'--jobs={jobs}: give 1 or more.')
+  stage, grid = load_sweep(sweep)
+  root = workdirs.open_workdir(workdir)
+  chosen = choose(len(grid), trials, config.seed)
+  for i in chosen:
+    checks.check(_config_of(config, grid[i]))
+  config = _share(config, root / 'shared', _shared_sections(stage, grid))
+  configs = {i: _config_of(config, grid[i]) for i in chosen}
+  places = {i: root / 'trials' / f'{i:05d}' for i in chosen}
+  for i in chosen:
+    pipeline.open_pipeline(configs[i], places[i])  # Refuses what clashes.
+  finished = {}
+
+  def write(result):
+    finished[result['trial']] = result
+    lines = [json.dumps(finished[i]) for i in sorted(finished)]
+    root.mkdir(parents=True, exist_ok=True)
+    files.write_text(root / 'trials.jsonl', '\n'.join(lines) + '\n')
+
+  tasks = [(i, configs[i].to_dict(), str(places[i]), stage) for i in chosen]
+  for result in _results(tasks, jobs):
+    write({**result, 'fields': grid[result['trial']]})
+    logging.info(
+        'Trial %d, %d of %d: %s', result['trial'], len(finished), len(chosen),
+        result.get('error') or f'{100 * result["validation_accuracy"]:.2f} %',
+    )
+  _report(root, list(finished.values()))
+
+
+def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
+  """Yields the result of each trial as it is finished."""
+  if jobs == 1:
+    yield from (run_trial(*task) for task in tasks)
+    return
+  pool = joblib.Parallel(
+      jobs, return_as='generator_unordered', batch_size=1, pre_dispatch=jobs
+  )
+  yield from pool(joblib.delayed(run_trial)(*task) for task in tasks)
+
+
+def run_trial(
+    index: int, config: dict[str, Any], workdir: str, stage: str
+) -> dict[str, Any]:
+  """Trains one trial, or finds it trained; JSON-compatible in and out.
+
+  Args:
+    index: In the grid.
+    config: Of the trial, as a dict.
+    workdir: Of the trial.
+    stage: What it ends with: 'classifier', or 'impactx' for config.method.
+
+  Returns:
+    `trial`, and what its summary says on validation, or the `error` that
+    stopped it: a trial whose loss is not finite does not stop the others.
+  """
+  from impactx_jax import pipeline
+  from impactx_jax import workdirs
+  from ml_collections import ConfigDict
+
+  config = ConfigDict(config)
+  name = 'classifier' if stage == 'classifier' else config.method.name
+  try:
+    one = pipeline.open_pipeline(config, workdir)
+    one.check_sizes('all' if stage == 'impactx' else stage)
+    one.train_classifier()
+    if stage == 'impactx':
+      one.make_maps()
+      one.train_one(name)
+  except InputError as error:
+    return {'trial': index, 'error': str(error)}
+  summary = workdirs.read_summary(one.workdir / name)
+  return {
+      'trial': index,
+      'validation_accuracy': summary['best_validation_accuracy'],
+      'best_epoch': summary['best_epoch'],
+      'epochs': len(summary['history']),
+      'map_r2': summary['map_r2'],
+      'seconds': summary['seconds'],
+      'examples': summary['examples'],
+  }
+
+
+def _shared_sections(stage: str, grid: list[dict[str, Any]]) -> list[str]:
+  """Returns what no field of the grid changes: 'classifier', 'attribution'."""
+  changed = {field.partition('.')[0] for trial in grid for field in trial}
+  if stage == 'classifier' or changed & {
+      'seed', 'data', 'model', 'classifier'
+  }:
+    return []
+  if 'attribution' in changed:
+    return ['classifier']
+  return ['classifier', 'attribution']
+
+
+def _share(config, home, shared: list[str]):
+  """Makes what the trials share, unless the user has named it, in `home`.
+
+  Args:
+    config: Of the sweep.
+    home: The workdir for it.
+    shared: Of which sections.
+
+  Returns:
+    The config that points the trials there.
+  """
+  from impactx_jax import pipeline
+
+  missing = [section for section in shared if not config[section].workdir]
+  if missing:
+    one = pipeline.open_pipeline(config, home)
+    one.check_sizes('all')
+    one.train_classifier()
+    if 'attribution' in missing:
+      one.make_maps()
+  config = config.copy_and_resolve_references()
+  for section in missing:
+    config[section].workdir = str(home)
+  return config
+
+
+def _config_of(config, fields: dict[str, Any]):
+  """Returns the config with the fields of a trial."""
+  config = config.copy_and_resolve_references()
+  for path, value in fields.items():
+    section = config
+    *sections, name = path.split('.')
+    for part in sections:
+      section = section.get(part) if section is not None else None
+    if section is None or name not in section:
+      raise InputError(
+          f'The grid has the field {path!r}, which no config has. Mend the '
+          'file given with --sweep; configs/common.py has all fields.'
+      )
+    try:
+      section[name] = value
+    except TypeError as error:
+      raise InputError(
+          f'The grid gives {path} the value {value!r}: {error}. Mend the file '
+          'given with --sweep.'
+      ) from error
+  return config
+
+
+def _report(root, results: list[dict[str, Any]]) -> None:
+  """Writes the best trial, and prints them all from the best on."""
+  from impactx_jax.report import tables
+
+  good = [result for result in results if 'error' not in result]
+  good.sort(key=lambda r: (-r['validation_accuracy'], r['trial']))
+  rows = [
+      [
+          r['trial'],
+          ' '.join(f'{k}={v}' for k, v in r['fields'].items()),
+          f'{100 * r["validation_accuracy"]:.2f}',
+          '' if r['map_r2'] is None else f'{r["map_r2"]:.3f}',
+          f'{r["seconds"]:.0f}',
+      ]
+      for r in good
+  ]
+  print('\n' + tables.table(
+      ['trial', 'fields', 'validation %', 'map R2', 'seconds'], rows
+  ))
+  for result in results:
+    if 'error' in result:
+      print(f'Trial {result["trial"]} failed: {result["error"]}')
+  if good:
+    best = good[0]
+    overrides = [f'--config.{k}={v}' for k, v in best['fields'].items()]
+    files.write_json(root / 'best.json', {**best, 'flags': overrides})
+    print(f'\nBest: {" ".join(overrides)}\nTrials: {root}/trials.jsonl')
+
+
+def main(config, workdir: str) -> None:
+  """Runs what the flags say."""
+  if not SWEEP.value:
+    raise InputError('Say what to search with --sweep=NAME or --sweep=FILE.')
+  run(config, workdir, SWEEP.value, trials=TRIALS.value, jobs=JOBS.value)
+
+
+def console() -> None:
+  """Entry point of the console script."""
+  cli.run(main, USAGE, config_needed=True)
+
+
+if __name__ == '__main__':
+  console()
