@@ -10,9 +10,7 @@ import dataclasses
 from typing import Any
 
 from absl import logging
-from attribution import explainers
 from attribution import files
-from attribution import records
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
@@ -20,7 +18,6 @@ from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import pipeline
 from impactx_jax import workdirs
-from impactx_jax.data import maps as map_data
 from impactx_jax.report import comparison
 import numpy as np
 
@@ -183,27 +180,5 @@ def _result(one, seed: int, name: str) -> comparison.Result | None:
       map_r2=summary.get('map_r2'),
       parameters=summary.get('parameters'),
       seconds=summary['seconds'],
-      evaluations=_evaluations(one, name, summary),
-  )
-
-
-def _evaluations(one, name: str, summary: dict[str, Any]) -> int:
-  """Counts the model evaluations that a method's maps took."""
-  config = methods.config_of(name, one.config)
-  if name == 'impactx_single_stage':
-    training = config.classifier.training
-    epochs = len(summary['history'])
-    steps = epochs * (summary['examples']['train'] // training.batch_size)
-    refreshed = -(-steps // config.method.refresh_every)
-    return refreshed * training.batch_size * config.method.refresh_evals
-  kind = methods.METHODS[name].maps and methods.maps_of(config)
-  if not kind:
-    return 0
-  manifest = records.read_manifest(
-      one.maps_home.workdir / map_data.KINDS[kind]
-  )
-  return sum(manifest['examples'].values()) * explainers.evaluations(
-      config.attribution.explainer,
-      max_evals=config.attribution.max_evals,
-      grid=config.attribution.grid,
+      evaluations=one.evaluations(name),
   )

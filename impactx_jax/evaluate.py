@@ -77,7 +77,7 @@ def evaluate(
   """
   metrics = {'data': dataset.fingerprint()} | {
       measure: {name: result[measure] for name, result in tests.items()}
-      for measure in ('accuracy', 'cross_entropy')
+      for measure in ('accuracy', 'cross_entropy', 'map_r2')
   }
   if has_maps(network, dataset):
     metrics['morf'], measured = measure_maps(config, dataset, network)
@@ -206,11 +206,13 @@ def summary_table(metrics: dict[str, Any]) -> str:
           name,
           f'{100 * accuracy:.2f}',
           '' if name == 'baseline' else f'{100 * (accuracy - baseline):+.2f}',
+          '' if metrics['map_r2'][name] is None
+          else f'{metrics["map_r2"][name]:.3f}',
       ]
       for name, accuracy in metrics['accuracy'].items()
   ]
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + tables.table(
-      ['', 'accuracy %', 'against baseline'], rows
+      ['', 'accuracy %', 'against baseline', 'map R2'], rows
   )
   if 'morf' in metrics:
     morf = metrics['morf']

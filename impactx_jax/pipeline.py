@@ -13,15 +13,14 @@ from etils import epath
 from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import methods
-from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import provenance
 from impactx_jax import restore
 from impactx_jax import runs
 from impactx_jax import teachers
 from impactx_jax import workdirs
+from impactx_jax import workspace
 from impactx_jax.data import maps as map_data
-from impactx_jax.data import sources
 from impactx_jax.methods.base import Task
 import jax
 
@@ -74,103 +73,8 @@ def open_pipeline(config, workdir: epath.PathLike) -> 'Pipeline':
   return pipeline
 
 
-class Pipeline:
-  """One config and one workdir, and the stages as methods."""
-
-  def __init__(self, config, workdir: epath.Path):
-    self.config = config
-    self.workdir = workdir
-
-  @functools.cached_property
-  def home(self) -> 'Pipeline':
-    """The run whose classifier is A, and whose split is the split."""
-    return self._at(self.config.classifier.workdir, 'classifier')
-
-  @functools.cached_property
-  def maps_home(self) -> 'Pipeline':
-    """The run whose maps are taken."""
-    return self._at(self.config.attribution.workdir, 'attribution')
-
-  def _at(self, path: str, section: str) -> 'Pipeline':
-    """The pipeline of another workdir, or this one where none is named."""
-    if not path:
-      return self
-    workdir = workdirs.open_workdir(path, f'--config.{section}.workdir')
-    stage = {'classifier': 'classifier', 'attribution': 'maps'}[section]
-    begun = (workdir / stage / workdirs.CONFIG).exists()
-    return Pipeline(
-        workdirs.read_config(workdir / stage if begun else workdir), workdir
-    )
-
-  @functools.cached_property
-  def dataset(self) -> sources.Dataset:
-    """The data set, loaded when the first stage needs it."""
-    logging.info('Loading %s.', self.config.data.name)
-    dataset = sources.load(self.config.data, self.home.config.seed)
-    models.check(self.config.model, dataset.image_shape)
-    summary = workdirs.read_summary(self.home.workdir / 'classifier')
-    found = dataset.fingerprint()
-    if summary and summary['data'] != found:
-      differing = '; '.join(
-          f'{name} (then: {summary["data"].get(name)}; now: {value})'
-          for name, value in found.items()
-          if summary['data'].get(name) != value
-      )
-      raise InputError(
-          'The data are not those that the classifier in '
-          f'{self.home.workdir} was trained on: {differing}. Say where those '
-          'are with --config.data.data_dir=DIR, or use another --workdir.'
-      )
-    return dataset
-
-  @property
-  def method_names(self) -> list[str]:
-    """What stage two trains: with too few maps, the fair control as well."""
-    name = self.config.method.name
-    directory = self.maps_home.workdir / map_data.KINDS['true_class']
-    mapped = (directory / records.MANIFEST).exists()
-    if name != 'impactx' or not mapped:
-      return [name]
-    unmapped = records.unmapped(records.read_manifest(directory))
-    return [name, methods.CONTROL] if unmapped else [name]
-
-  def check_workdir(self) -> None:
-    """Refuses a workdir in which a stage was begun with another config."""
-    if self.home is self:
-      workdirs.check_stage(self.workdir, 'classifier', self.config)
-    else:
-      workdirs.check_same(
-          self.home.config, self.config, ('data', 'model'), self.home.workdir
-      )
-    if self.maps_home is self:
-      for folder in map_data.KINDS.values():
-        workdirs.check_stage(self.workdir, folder, self.config)
-    for name in self.method_names:
-      config = methods.config_of(name, self.config)
-      workdirs.check_stage(self.workdir, name, config)
-
-  def check_sizes(self, stage: str) -> None:
-    """Refuses, before any work, what a training to come cannot handle."""
-    home = self.workdir / 'classifier'
-    name = self.config.method.name
-    todo = []
-    if (
-        self.home is self
-        and stage in ('all', 'classifier')
-        and workdirs.read_summary(home) is None
-    ):
-      todo.append(('classifier', False))
-    if (
-        stage in ('all', 'impactx')
-        and workdirs.read_summary(self.workdir / name) is None
-    ):
-      on_maps = bool(methods.maps_of(self.config))
-      todo.append((methods.training_section(name), on_maps))
-    checks.check_devices(self.config, [section for section, _ in todo])
-    if summary := workdirs.read_summary(self.home.workdir / 'classifier'):
-      checks.check_sizes(self.config, summary['data'], todo)
-    elif ('classifier', False) in todo:
-      checks.check_sizes(self.config, self.dataset.fingerprint(), todo)
+class Pipeline(workspace.Workspace):
+  """The stages as methods."""
 
   def train_classifier(self) -> None:
     """Stage one: trains A on the training split."""
@@ -186,7 +90,7 @@ class Pipeline:
         self.config,
         Task(len(dataset.class_names), dataset.image_shape),
     )
-    self._begin(directory)
+    self.begin(directory)
     runs.fit(
         directory,
         method,
@@ -225,7 +129,7 @@ class Pipeline:
             '--config.attribution.classifier=DIR.'
         )
     method, variables = restore.network(explained.workdir, 'classifier')
-    self._begin(directory)
+    self.begin(directory)
     service.write_maps(
         directory,
         map_data.select(
@@ -241,36 +145,13 @@ class Pipeline:
             training_images=self.dataset.train['image'],
             weighted=kind == 'weighted',
         ),
-        settings=self._map_settings(kind, self.dataset.fingerprint()),
+        settings=self.map_settings(kind, self.dataset.fingerprint()),
         facts={'provenance': provenance.collect()},
         shard_size=attribution.shard_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         barrier=functools.partial(parallel.barrier, 'maps'),
     )
-
-  @property
-  def explained(self) -> 'Pipeline':
-    """The run whose classifier is explained."""
-    other = self.config.attribution.classifier
-    if not other:
-      return self.home
-    flag = '--config.attribution.classifier'
-    workdir = workdirs.open_workdir(other, flag)
-    return Pipeline(self.config, workdir)
-
-  def _map_settings(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    """What decides the maps, as their manifest keeps it."""
-    summary = self.explained.classifier_summary()
-    return {
-        'kind': kind,
-        'classifier_digest': summary['digest'],
-        'classifier_step': summary['best_step'],
-        'attribution': teachers.settings(self.config.attribution),
-        'data': data,
-        'seed': self.home.config.seed,
-        'validation_fraction': self.config.data.validation_fraction,
-    }
 
   def train_method(self) -> None:
     """Stage two: trains `config.method.name`, on the shards if it has them."""
@@ -314,7 +195,7 @@ class Pipeline:
             config.attribution, columns['train']['image']
         ),
     )
-    self._begin(directory, config)
+    self.begin(directory, config)
     runs.fit(
         directory,
         methods.create(name, config, task),
@@ -324,14 +205,6 @@ class Pipeline:
         data=data,
     )
 
-  def read_maps(self, kind: str, data: dict[str, Any]) -> records.Columns:
-    """Reads the shards, if they are what this run would have made."""
-    columns, _ = records.read(
-        self.maps_home.workdir / map_data.KINDS[kind],
-        expected=self._map_settings(kind, data),
-    )
-    return columns
-
   def test(self, name: str) -> dict[str, Any]:
     """Returns what a trained network says of the test split, kept on disk.
 
@@ -339,8 +212,9 @@ class Pipeline:
       name: A method, or the baseline.
 
     Returns:
-      `accuracy`, `cross_entropy`, and of each test example, in their order,
-      `label` and `predicted`; JSON-compatible.
+      `accuracy`, `cross_entropy`, of each test example, in their order,
+      `label` and `predicted`, and `map_r2`, the fit to the maps of the
+      validation images or None; JSON-compatible.
     """
     home, stage = self.place(name)
     summary = workdirs.read_summary(home.workdir / stage)
@@ -359,16 +233,10 @@ class Pipeline:
       )['test']
     result = evaluate.test(
         method, variables, columns, self.config.evaluation.batch_size
-    ) | {'digest': summary['digest']}
+    ) | {'digest': summary['digest'], 'map_r2': summary['map_r2']}
     if parallel.is_main_process():
       files.write_json(path, result)
     return result
-
-  def place(self, name: str) -> tuple['Pipeline', str]:
-    """Returns the run that trained a method, and the folder it is in."""
-    if name == methods.BASELINE:
-      return self.home, 'classifier'
-    return self, name
 
   def evaluate(self, again: bool = False) -> None:
     """Measures the classifier and the method, and draws the panels."""
@@ -394,7 +262,7 @@ class Pipeline:
     metrics = evaluate.read_metrics(directory)
     if again or metrics is None or metrics['inputs'] != inputs:
       tests = {name: self.test(name) for name in names}
-      self._begin(directory)
+      self.begin(directory)
       metrics = evaluate.evaluate(
           self.config,
           self.dataset,
@@ -409,28 +277,3 @@ class Pipeline:
     else:
       logging.info('%s is complete.', directory)
     print('\n' + evaluate.summary_table(metrics) + f'\n\nReport: {directory}')
-
-  def _begin(self, directory: epath.Path, config=None) -> None:
-    """Writes the config of a stage, and of the run, as its work begins."""
-    if parallel.is_main_process():
-      workdirs.write_config(self.workdir, self.config)
-      workdirs.write_config(directory, config or self.config)
-
-  def classifier_summary(self, flag: str = '') -> dict[str, Any]:
-    """Returns the summary of this run's trained classifier.
-
-    Args:
-      flag: The flag that named this run, if another did.
-
-    Raises:
-      InputError: if it is not trained.
-    """
-    summary = workdirs.read_summary(self.workdir / 'classifier')
-    if summary is None:
-      advice = 'Train it with --stage=classifier, or run --stage=all.'
-      if flag and self.config.attribution.classifier:
-        advice = f'Give the workdir of one with {flag}=DIR.'
-      raise InputError(
-          f'There is no trained classifier in {self.workdir}. {advice}'
-      )
-    return summary

@@ -203,6 +203,7 @@ def run_trial(
       'epochs': len(summary['history']),
       'map_r2': summary['map_r2'],
       'seconds': summary['seconds'],
+      'evaluations': 0 if stage == 'classifier' else one.evaluations(name),
       'examples': summary['examples'],
   }
 
@@ -281,11 +282,13 @@ def _report(root, results: list[dict[str, Any]]) -> None:
           f'{100 * r["validation_accuracy"]:.2f}',
           '' if r['map_r2'] is None else f'{r["map_r2"]:.3f}',
           f'{r["seconds"]:.0f}',
+          f'{r["evaluations"]:,}',
       ]
       for r in good
   ]
   print('\n' + tables.table(
-      ['trial', 'fields', 'validation %', 'map R2', 'seconds'], rows
+      ['trial', 'fields', 'validation %', 'map R2', 'seconds', 'evaluations'],
+      rows,
   ))
   for result in results:
     if 'error' in result:
