@@ -80,8 +80,10 @@ def get_config() -> ConfigDict:
 
   config.attribution = ConfigDict()
   # How maps are made, a name in attribution.explainers.EXPLAINERS: 'partition'
-  # (shap's values, on the device), 'partition_grid' (exact on a grid) or
-  # 'shap_partition' (the shap library; needed for the inpainting maskers).
+  # (shap's values, on the device), 'partition_grid' (exact on a grid),
+  # 'shap_partition' (the shap library; needed for the inpainting maskers),
+  # 'grad_cam', 'input_x_gradient', 'integrated_gradients', or what knows
+  # nothing of the model, 'random' and 'edges'.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
@@ -97,6 +99,8 @@ def get_config() -> ConfigDict:
   config.attribution.batch_size = 50
   # Images explained together on each device; 0: as many as fit well.
   config.attribution.images_per_step = 0
+  # Points on the way, for integrated_gradients.
+  config.attribution.integration_steps = 32
   # Cells along a side, for partition_grid; a power of two.
   config.attribution.grid = 8
   # What is explained: the softmax 'probability' of the class or its 'logit'.

@@ -41,16 +41,18 @@ def create(
   # Accelerators multiply float32 in fewer bits, unless they are told not to.
   cpu = jax.default_backend() == 'cpu'
   return Teacher(
-      explain=explainer(score_fn, attribution, masking_options),
+      explain=explainer(
+          score_fn,
+          attribution,
+          masking_options,
+          layers=layers(method, variables, attribution.explained_output),
+      ),
       score=model_fn.numpy_callable(score_fn, 256),
       background=functools.partial(maskers.background, **masking_options),
-      evaluations=explainers.evaluations(
-          attribution.explainer,
-          max_evals=attribution.max_evals,
-          grid=attribution.grid,
-      ),
+      evaluations=evaluations(attribution),
       chunk=_chunk(attribution) if cpu else attribution.shard_size,
       absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
+      complete=attribution.explainer in explainers.COMPLETE,
       weigh=_probabilities(attribution) if weighted else None,
   )
 
@@ -83,6 +85,31 @@ def scores(
   return jax.nn.softmax(logits) if output == 'probability' else logits
 
 
+def layers(
+    method: methods.Method, variables: Any, output: str
+) -> explainers.Layers | None:
+  """What `scores` explains, cut after the last convolution, for Grad-CAM."""
+  if method.layers is None:
+    return None
+  features, logits = method.layers(variables)
+
+  def scores_of(features):
+    values = logits(features)
+    return jax.nn.softmax(values) if output == 'probability' else values
+
+  return explainers.Layers(features, scores_of)
+
+
+def evaluations(attribution) -> int:
+  """Returns how many model evaluations `config.attribution` spends a map."""
+  return explainers.evaluations(
+      attribution.explainer,
+      max_evals=attribution.max_evals,
+      grid=attribution.grid,
+      integration_steps=attribution.integration_steps,
+  )
+
+
 def masking(attribution, training_images: np.ndarray) -> dict[str, Any]:
   """Returns the masker's arguments that `config.attribution` describes.
 
@@ -104,7 +131,8 @@ def explainer(
     score_fn: Callable[[jax.Array], jax.Array],
     attribution,
     masking_options: dict[str, Any],
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    layers: explainers.Layers | None = None,
+) -> explainers.Explain:
   """Returns `explain(images, labels) -> maps` as the config describes it."""
   return explainers.create(
       attribution.explainer,
@@ -112,6 +140,8 @@ def explainer(
       max_evals=attribution.max_evals,
       batch_size=attribution.batch_size,
       grid=attribution.grid,
+      integration_steps=attribution.integration_steps,
+      layers=layers,
       images_per_step=attribution.images_per_step or None,
       **masking_options,
   )

@@ -4,7 +4,6 @@ import functools
 from typing import Any, Self
 
 from absl import logging
-from attribution import explainers
 from attribution import records
 from attribution.errors import InputError
 from etils import epath
@@ -161,11 +160,8 @@ class Workspace:
       return 0
     folder = map_data.KINDS[methods.maps_of(config)]
     manifest = records.read_manifest(self.maps_home.workdir / folder)
-    return sum(manifest['examples'].values()) * explainers.evaluations(
-        config.attribution.explainer,
-        max_evals=config.attribution.max_evals,
-        grid=config.attribution.grid,
-    )
+    maps = sum(manifest['examples'].values())
+    return maps * teachers.evaluations(config.attribution)
 
   def place(self, name: str) -> tuple[Self, str]:
     """Returns the run that trained a method, and the folder it is in."""

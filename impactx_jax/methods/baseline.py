@@ -39,7 +39,33 @@ def create(config, task: base.Task) -> base.Method:
     )
     return base.Prediction(scores.logits)
 
-  return base.Method(init, loss, predict)
+  def layers(variables):
+    features, scores = cut(
+        network, {'params': variables['params'], **variables['collections']}
+    )
+    return features, lambda x: scores(x).logits
+
+  return base.Method(init, loss, predict, layers=layers)
+
+
+def cut(network, variables):
+  """Cuts a classifier between trunk and head: two functions for Grad-CAM.
+
+  Args:
+    network: A models.Classifier.
+    variables: Its variables, as Flax takes them.
+
+  Returns:
+    Images -> features [B, h, w, F], and features -> models.Scores.
+  """
+
+  def features(images):
+    return network.apply(variables, images, method=lambda net, x: net.trunk(x))
+
+  def scores(features):
+    return network.apply(variables, features, method=lambda net, x: net.head(x))
+
+  return features, scores
 
 
 def from_variables(config, num_classes: int):

@@ -65,7 +65,52 @@ def create(config, task: base.Task) -> base.Method:
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
-  return base.Method(init, loss, predict)
+  def layers(variables):
+    collections = variables['collections']
+    own = {k: v for k, v in collections.items() if k != 'classifier'}
+    m = collections['classifier']
+    return cut(
+        models.create_classifier(config.model, task.num_classes),
+        {'params': m['params'], **m['collections']},
+        network,
+        {'params': variables['params'], **own},
+        options.m_output,
+    )
+
+  return base.Method(init, loss, predict, layers=layers)
+
+
+def cut(classifier, m_variables, network, variables, m_output: str):
+  """Cuts IMPACTX after the last convolutions of M and LEP, for Grad-CAM.
+
+  Args:
+    classifier: M, a models.Classifier.
+    m_variables: Of M, as Flax takes them.
+    network: LEP, D and C.
+    variables: Of these, as Flax takes them.
+    m_output: What C sees of M.
+
+  Returns:
+    Images -> the features of both trunks [B, h, w, 2 F], and these -> logits.
+  """
+  m_features, m_scores = baseline.cut(classifier, m_variables)
+
+  def features(images):
+    lep = network.apply(
+        variables, images, method=lambda net, x: net.lep.trunk(x)
+    )
+    return jnp.concatenate([m_features(images), lep], axis=-1)
+
+  def logits(features):
+    of_m, of_lep = jnp.split(features, 2, axis=-1)
+    return network.apply(
+        variables,
+        of_lep,
+        getattr(m_scores(of_m), m_output),
+        method=lambda net, x, m: net.classify(m, net.lep.encode(x)),
+    )
+
+  return features, logits
 
 
 def create_network(config, task: base.Task) -> networks.ImpactX:

@@ -116,7 +116,17 @@ def create(config, task: base.Task) -> base.Method:
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
-  return base.Method(init, loss, predict, prepare)
+  def layers(variables):
+    params, collections = variables['params'], variables['collections']
+    return impactx.cut(
+        classifier,
+        {'params': params['m'], **collections['m']},
+        network,
+        {'params': params['branch'], **collections['branch']},
+        options.m_output,
+    )
+
+  return base.Method(init, loss, predict, prepare, layers=layers)
 
 
 def check(config) -> None:

@@ -3,7 +3,8 @@
 MoRF, most relevant first (IMPACTX, section 4.4; Samek et al., 2017): the
 regions of an image are ordered by the relevance that a map gives them and
 replaced, one after another, by uniform noise; a good map makes the score of
-the explained class fall fast.
+the explained class fall fast. Deletion and insertion (Petsiuk et al., 2018)
+replace regions by another image's instead of by noise.
 """
 
 from collections.abc import Callable
@@ -65,8 +66,9 @@ def perturbation_curves(
     region: int,
     draws: int = 10,
     order: str = 'morf',
+    replacement: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Returns the score of a class as region after region becomes noise.
+  """Returns the score of a class as region after region is replaced.
 
   The noise is uniform over the data range [0, 1) and drawn once for each
   image and draw, from `key` and the image's place: maps that are compared
@@ -82,14 +84,20 @@ def perturbation_curves(
     region: Side of the square regions in pixels.
     draws: Draws of the noise, over which the curve is the mean.
     order: 'morf', 'lerf' (least relevant first) or 'random'.
+    replacement: float32 [N, H, W, C], what regions are replaced by instead of
+      noise. Deletion gives the images with everything hidden here; insertion
+      gives these as `images`, and the images as `replacement`.
 
   Returns:
     float32 [N, R + 1] for R regions: step 0 is the clean image, the last step
-    is all noise.
+    is all noise, or all replacement.
   """
   if order not in ORDERS:
     raise ValueError(f'Unknown order {order!r}; allowed: {", ".join(ORDERS)}.')
   chex.assert_equal_shape_prefix([images, maps], 3)
+  if replacement is not None:
+    chex.assert_equal_shape([images, replacement])
+    draws = 1
   curve_fn = jax.jit(
       functools.partial(
           _curves, score_fn, region=region, draws=draws, order=order
@@ -100,21 +108,30 @@ def perturbation_curves(
     rows = np.arange(start, start + CHUNK)
     rows = np.minimum(rows, len(images) - 1)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
-    curves.append(
-        np.asarray(curve_fn(images[rows], maps[rows], classes[rows], keys))
-    )
+    curves.append(np.asarray(curve_fn(
+        images[rows],
+        maps[rows],
+        classes[rows],
+        keys,
+        None if replacement is None else replacement[rows],
+    )))
   return np.concatenate(curves)[: len(images)]
 
 
-def _curves(score_fn, images, maps, classes, keys, *, region, draws, order):
+def _curves(
+    score_fn, images, maps, classes, keys, replacement, *, region, draws, order
+):
   count = len(images)
   split = jax.vmap(lambda k: jax.random.split(k, 2))(keys)
   ranks = jax.vmap(
       functools.partial(region_ranks, region=region, order=order)
   )(maps, split[:, 0])
-  noise = jax.vmap(
-      lambda k: jax.random.uniform(k, (draws, *images.shape[1:]))
-  )(split[:, 1])
+  if replacement is None:
+    noise = jax.vmap(
+        lambda k: jax.random.uniform(k, (draws, *images.shape[1:]))
+    )(split[:, 1])
+  else:
+    noise = replacement[:, None]
   regions = int(region_index(*images.shape[1:3], region).max()) + 1
 
   def step(k):

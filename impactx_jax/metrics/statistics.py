@@ -50,6 +50,36 @@ def paired_interval(
   return Interval(mean, mean - float(reach), mean + float(reach))
 
 
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int = 0, level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+  """Percentile bootstrap interval for a mean over images.
+
+  Args:
+    values: float [N]; NaN, where a measure is not defined, is left out.
+    seed: Of the resampling.
+    level: Confidence.
+    resamples: How often the images are drawn anew.
+
+  Returns:
+    The interval; NaN at both ends for less than two values.
+  """
+  values = np.asarray(values, np.float64)
+  values = values[~np.isnan(values)]
+  if not len(values):
+    return Interval(float('nan'), float('nan'), float('nan'))
+  mean = float(values.mean())
+  if len(values) < 2:
+    return Interval(mean, float('nan'), float('nan'))
+  found = stats.bootstrap(
+      (values,), np.mean, vectorized=True, n_resamples=resamples, batch=100,
+      confidence_level=level, method='percentile',
+      rng=np.random.default_rng(seed),
+  ).confidence_interval
+  return Interval(mean, float(found.low), float(found.high))
+
+
 @dataclasses.dataclass(frozen=True)
 class McNemar:
   """McNemar's test of two classifiers on one test split.

@@ -19,12 +19,16 @@ class LatentExplanationPredictor(nn.Module):
   trunk: nn.Module
   units: int = 512
 
-  @nn.compact
+  def setup(self):
+    self.code = nn.Dense(self.units)
+
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
     """Images [B, H, W, C] -> z float32 [B, units] in (0, 1)."""
-    features = self.trunk(images, train)
-    features = features.reshape(features.shape[0], -1)
-    return nn.sigmoid(nn.Dense(self.units, name='code')(features))
+    return self.encode(self.trunk(images, train))
+
+  def encode(self, features: jax.Array) -> jax.Array:
+    """The trunk's features [B, h, w, F] -> z float32 [B, units]."""
+    return nn.sigmoid(self.code(features.reshape(features.shape[0], -1)))
 
 
 class Decoder(nn.Module):
@@ -106,7 +110,11 @@ class ImpactX(nn.Module):
   num_classes: int
   hidden: int = 0
 
-  @nn.compact
+  def setup(self):
+    self.classifier = nn.Dense(self.num_classes)
+    if self.hidden:
+      self.classifier_hidden = nn.Dense(self.hidden)
+
   def __call__(
       self, images: jax.Array, m: jax.Array, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:
@@ -121,8 +129,11 @@ class ImpactX(nn.Module):
       Logits [B, K] of C, and the map [B, H, W, channels] of D.
     """
     code = self.lep(images, train)
+    return self.classify(m, code), self.decoder(code)
+
+  def classify(self, m: jax.Array, code: jax.Array) -> jax.Array:
+    """C: M's output [B, F] and z [B, units] -> logits [B, K]."""
     joint = jnp.concatenate([m, code], axis=-1)
     if self.hidden:
-      joint = nn.relu(nn.Dense(self.hidden, name='classifier_hidden')(joint))
-    logits = nn.Dense(self.num_classes, name='classifier')(joint)
-    return logits, self.decoder(code)
+      joint = nn.relu(self.classifier_hidden(joint))
+    return self.classifier(joint)

@@ -1,0 +1,49 @@
+"""What looks like an explanation and knows nothing of the model."""
+
+from collections.abc import Callable
+import zlib
+
+from attribution.explainers.batched import Explain
+import numpy as np
+from scipy import ndimage
+
+
+def random_map(score_fn: Callable) -> Explain:
+  """Builds noise, uniform in [0, 1), the same for the same image and class."""
+  del score_fn
+
+  def noise(image: np.ndarray, label: int) -> np.ndarray:
+    seed = zlib.crc32(image.tobytes()), int(label)
+    return np.random.default_rng(seed).random(image.shape, np.float32)
+
+  return _each(noise)
+
+
+def edges(score_fn: Callable) -> Explain:
+  """Builds an edge filter: the magnitude of Sobel's gradient of each channel.
+
+  Of the image alone; what a map has in common with it is no explanation.
+  """
+  del score_fn
+
+  def magnitude(image: np.ndarray, label: int) -> np.ndarray:
+    del label
+    vertical, horizontal = (ndimage.sobel(image, axis=i) for i in (0, 1))
+    return np.hypot(vertical, horizontal)
+
+  return _each(magnitude)
+
+
+def _each(one: Callable[[np.ndarray, int], np.ndarray]) -> Explain:
+  """Makes an explainer from a function of one image and one class."""
+
+  def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    images, labels = np.asarray(images, np.float32), np.asarray(labels)
+    classes = labels.reshape(len(labels), -1)
+    maps = np.empty((*images.shape, classes.shape[1]), np.float32)
+    for i, image in enumerate(images):
+      for k, label in enumerate(classes[i]):
+        maps[i, ..., k] = one(image, label)
+    return maps.reshape(*images.shape, *labels.shape[1:])
+
+  return explain

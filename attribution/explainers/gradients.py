@@ -1,0 +1,208 @@
+"""Explainers by gradients: a few passes of the model instead of thousands."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from attribution import maskers
+from attribution.errors import InputError
+from attribution.explainers import batched
+from attribution.explainers.batched import Explain
+from attribution.explainers.batched import Program
+from attribution.explainers.batched import ScoreFn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Layers(NamedTuple):
+  """A model cut in two after its last convolution.
+
+  Attributes:
+    features: Images [B, H, W, C] -> features [B, h, w, F].
+    scores: Features -> scores [B, K].
+  """
+
+  features: Callable[[jax.Array], jax.Array]
+  scores: Callable[[jax.Array], jax.Array]
+
+
+def input_x_gradient(
+    score_fn: ScoreFn, *, images_per_step: int | None = None
+) -> Explain:
+  """Builds Input×Gradient: each pixel times the score's derivative by it.
+
+  Args:
+    score_fn: Differentiable, images float32 [B, H, W, C] -> scores [B, K].
+    images_per_step: Images explained at once on each device; None chooses.
+
+  Returns:
+    `explain(images, labels) -> maps`, see `attribution.explainers`.
+  """
+  return batched.batched(
+      lambda shape: input_x_gradient_program(score_fn, shape),
+      score_fn,
+      images_per_step=images_per_step,
+      evals_per_step=1,
+  )
+
+
+def input_x_gradient_program(
+    score_fn: ScoreFn, shape: tuple[int, int, int]
+) -> Program:
+  """The same as a pure function; see `input_x_gradient`."""
+  del shape
+
+  def program(images, classes):
+    return images[..., None] * _gradients(score_fn, images, classes)
+
+  return program
+
+
+def integrated_gradients(
+    score_fn: ScoreFn,
+    *,
+    masker: str = 'blur',
+    blur_kernel: int | None = None,
+    mask_value: float | np.ndarray = 0.0,
+    integration_steps: int = 32,
+    images_per_step: int | None = None,
+) -> Explain:
+  """Builds Integrated Gradients (Sundararajan et al., 2017).
+
+  The gradient is averaged on the straight way from the image with every pixel
+  hidden to the image, and multiplied by their difference. Maps sum to the
+  difference of the scores up to the error of the integration.
+
+  Args:
+    score_fn: Differentiable, images float32 [B, H, W, C] -> scores [B, K].
+    masker: What the way begins at: `blur`, `mean` or `constant`.
+    blur_kernel: Side of the blur in pixels; None or 0 is half the side.
+    mask_value: Colour of the masks `mean` and `constant`.
+    integration_steps: Points on the way, each in the middle of its part.
+    images_per_step: Images explained at once on each device; None chooses.
+
+  Returns:
+    `explain(images, labels) -> maps`, see `attribution.explainers`.
+
+  Raises:
+    InputError: for settings that cannot be met.
+  """
+  options = dict(
+      masker=masker,
+      blur_kernel=blur_kernel,
+      mask_value=mask_value,
+      integration_steps=integration_steps,
+  )
+  batched.check_masker(masker, blur_kernel)
+  batched.check_at_least('integration_steps', integration_steps, 1)
+  return batched.batched(
+      lambda shape: integrated_gradients_program(score_fn, shape, **options),
+      score_fn,
+      images_per_step=images_per_step,
+      evals_per_step=1,
+  )
+
+
+def integrated_gradients_program(
+    score_fn: ScoreFn,
+    shape: tuple[int, int, int],
+    *,
+    masker: str = 'blur',
+    blur_kernel: int | None = None,
+    mask_value: float | np.ndarray = 0.0,
+    integration_steps: int = 32,
+) -> Program:
+  """The same as a pure function; see `integrated_gradients`."""
+  del shape
+
+  def program(images, classes):
+    start = maskers.background(
+        images, masker, blur_kernel=blur_kernel, mask_value=mask_value
+    )
+
+    def add(total, i):
+      share = (i + 0.5) / integration_steps
+      between = start + share * (images - start)
+      return total + _gradients(score_fn, between, classes), None
+
+    zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
+    total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
+    return (images - start)[..., None] * total / integration_steps
+
+  return program
+
+
+def grad_cam(
+    score_fn: ScoreFn,
+    *,
+    layers: Layers | None = None,
+    images_per_step: int | None = None,
+) -> Explain:
+  """Builds Grad-CAM (Selvaraju et al., 2017).
+
+  The channels of the last convolution, weighted by their mean gradient,
+  summed, cut at 0, and brought to the image's size by bilinear interpolation.
+  The image's channels share the value of a pixel evenly.
+
+  Args:
+    score_fn: Images float32 [B, H, W, C] -> scores [B, K].
+    layers: The same model, cut after its last convolution.
+    images_per_step: Images explained at once on each device; None chooses.
+
+  Returns:
+    `explain(images, labels) -> maps`, see `attribution.explainers`.
+
+  Raises:
+    InputError: without `layers`.
+  """
+  return batched.batched(
+      lambda shape: grad_cam_program(score_fn, shape, layers=layers),
+      score_fn,
+      images_per_step=images_per_step,
+      evals_per_step=1,
+  )
+
+
+def grad_cam_program(
+    score_fn: ScoreFn,
+    shape: tuple[int, int, int],
+    *,
+    layers: Layers | None = None,
+) -> Program:
+  """The same as a pure function; see `grad_cam`."""
+  del score_fn
+  if layers is None:
+    raise InputError(
+        'Grad-CAM needs a model that can be cut after its last convolution, '
+        'and this one does not say where. Choose another explainer with '
+        '--config.attribution.explainer=NAME.'
+    )
+  height, width, channels = shape
+
+  def program(images, classes):
+    features = layers.features(images)
+    gradients = _gradients(layers.scores, features, classes)
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    cam = jax.nn.relu((weights * features[..., None]).sum(axis=3))
+    cam = jax.image.resize(
+        cam, (len(images), height, width, classes.shape[1]), 'bilinear'
+    )
+    return jnp.repeat(cam[:, :, :, None] / channels, channels, axis=3)
+
+  return program
+
+
+def _gradients(
+    score_fn: ScoreFn, inputs: jax.Array, classes: jax.Array
+) -> jax.Array:
+  """Returns d score_fn(inputs)[class] / d inputs, [N, …, K']."""
+
+  def total(inputs, column):
+    scores = score_fn(inputs)
+    return jnp.take_along_axis(scores, column[:, None], axis=1).sum()
+
+  columns = [
+      jax.grad(total)(inputs, classes[:, k]) for k in range(classes.shape[1])
+  ]
+  return jnp.stack(columns, axis=-1)
