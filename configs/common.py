@@ -153,8 +153,19 @@ def get_config() -> ConfigDict:
   config.evaluation = ConfigDict()
   # Examples a forward pass.
   config.evaluation.batch_size = 256
-  # Test images whose maps are measured by MoRF curves.
+  # Test images whose maps are measured.
   config.evaluation.num_images = 64
+  # Explainers that the method's own map is compared with, beside
+  # attribution.explainer.
+  config.evaluation.explainers = (
+      'grad_cam', 'input_x_gradient', 'integrated_gradients', 'random', 'edges'
+  )
+  # Of these images, those whose maps are made anew: with small noise, with
+  # random parameters, and with so many evaluations.
+  config.evaluation.close_images = 16
+  config.evaluation.reference_evals = 8000
+  # Standard deviation of that noise; pixels are in [0, 1].
+  config.evaluation.noise = 0.02
   # Images shown in panels.png.
   config.evaluation.num_panels = 8
   # Side of the square regions that are perturbed; 0: an eighth of the side.

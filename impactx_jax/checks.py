@@ -1,5 +1,6 @@
 """Everything about a config that can be refused before any work."""
 
+from attribution import explainers
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
@@ -61,6 +62,8 @@ def check(config) -> None:
       ('method.map_channels', config.method.map_channels, 0),
       ('evaluation.batch_size', evaluation.batch_size, 1),
       ('evaluation.num_images', evaluation.num_images, 1),
+      ('evaluation.close_images', evaluation.close_images, 1),
+      ('evaluation.reference_evals', evaluation.reference_evals, 3),
       ('evaluation.num_panels', evaluation.num_panels, 1),
       ('evaluation.region', evaluation.region, 0),
       ('evaluation.draws', evaluation.draws, 1),
@@ -69,6 +72,17 @@ def check(config) -> None:
       raise InputError(
           f'config.{path} is {value}; it must be {least} or more. Change it '
           f'with --config.{path}=N.'
+      )
+  if not evaluation.noise >= 0:
+    raise InputError(
+        f'config.evaluation.noise is {evaluation.noise}; it must be 0 or more. '
+        'Change it with --config.evaluation.noise=S.'
+    )
+  for name in evaluation.explainers:
+    if name not in explainers.EXPLAINERS:
+      raise unknown_choice(
+          'explainer', name, explainers.EXPLAINERS,
+          '--config.evaluation.explainers',
       )
   if config.method.map_channels > 1:
     raise InputError(

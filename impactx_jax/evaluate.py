@@ -1,20 +1,15 @@
 """Restored checkpoints, measured: accuracy, MoRF, and what is drawn of it."""
 
-import functools
 from typing import Any
 
-from absl import logging
 from attribution import files
 from etils import epath
 from impactx_jax import evaluators
 from impactx_jax import losses
+from impactx_jax import measure_maps
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax import rng
-from impactx_jax import teachers
-from impactx_jax.data import batches
 from impactx_jax.data import sources
-from impactx_jax.metrics import perturbation
 from impactx_jax.report import panels
 from impactx_jax.report import tables
 import jax
@@ -79,19 +74,17 @@ def evaluate(
       measure: {name: result[measure] for name, result in tests.items()}
       for measure in ('accuracy', 'cross_entropy', 'map_r2')
   }
+  measured = None
   if has_maps(network, dataset):
-    metrics['morf'], measured = measure_maps(config, dataset, network)
-    if parallel.is_main_process():
-      panels.draw(
-          directory / 'panels.png',
-          class_names=dataset.class_names,
-          method=config.method.name,
-          reference=config.attribution.explainer,
-          **{
-              key: value[: config.evaluation.num_panels]
-              for key, value in measured.items()
-          },
-      )
+    measured = measure_maps.measure(config, dataset, network)
+    metrics['maps'] = measured.summary(config.evaluation, config.seed)
+  if measured and parallel.is_main_process():
+    panels.draw(
+        directory / 'panels.png',
+        measured,
+        class_names=dataset.class_names,
+        count=config.evaluation.num_panels,
+    )
   return metrics
 
 
@@ -103,92 +96,6 @@ def has_maps(network: Network, dataset: sources.Dataset) -> bool:
   image = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.float32)
   prediction = jax.eval_shape(method.predict, variables, image)
   return prediction.attribution is not None
-
-
-def measure_maps(
-    config, dataset: sources.Dataset, network: Network
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Compares a method's map with an explainer's, by MoRF curves.
-
-  The explainer of the config, SHAP's Partition by default, explains the same
-  model. Both maps are of the class that the model predicts on the clean image,
-  and both meet the same noise (IMPACTX, section 5.2).
-
-  Args:
-    config: The whole config.
-    dataset: The data; test images are chosen by their ids.
-    network: The method and its variables.
-
-  Returns:
-    The means, JSON-compatible, and what `panels.draw` shows of each image.
-  """
-  options = config.evaluation
-  method, variables = network
-  priority = rng.uniform_by_id(config.seed, 'evaluation', dataset.test['id'])
-  rows = np.argsort(priority, kind='stable')[: options.num_images]
-  images = batches.to_float(dataset.test['image'][rows])
-  score_fn = functools.partial(
-      teachers.scores, method, variables, 'probability'
-  )
-  chosen = {name: dataset.test[name][rows] for name in ('image', 'label')}
-  prediction = evaluators.predict(
-      method, variables, chosen, options.batch_size
-  )
-  probabilities = np.asarray(jax.nn.softmax(prediction.logits))
-  predicted = probabilities.argmax(-1)
-  logging.info(
-      'Explaining %s with %s on %d test images, for comparison.',
-      config.method.name, config.attribution.explainer, len(images),
-  )
-  explain = teachers.explainer(
-      functools.partial(
-          teachers.scores,
-          method,
-          variables,
-          config.attribution.explained_output,
-      ),
-      config.attribution,
-      teachers.masking(config.attribution, dataset.train['image']),
-  )
-  reference = config.attribution.explainer
-  maps = {
-      reference: explain(images, predicted),
-      config.method.name: prediction.attribution,
-  }
-  region = options.region or max(1, min(images.shape[1:3]) // 8)
-  curves = {
-      name: perturbation.perturbation_curves(
-          score_fn,
-          images,
-          values,
-          predicted,
-          rng.stream(config.seed, 'perturbation'),
-          region=region,
-          draws=options.draws,
-      )
-      for name, values in maps.items()
-  }
-  summary = {
-      'images': len(images),
-      'region': region,
-      'draws': options.draws,
-      'area': _means(perturbation.area, curves),
-      'aopc': _means(perturbation.aopc, curves),
-  }
-  return summary, {
-      'images': images,
-      'labels': dataset.test['label'][rows],
-      'predicted': predicted,
-      'probability': probabilities.max(-1),
-      'reference_maps': maps[reference],
-      'maps': maps[config.method.name],
-      'reference_curves': curves[reference],
-      'curves': curves[config.method.name],
-  }
-
-
-def _means(measure, curves: dict[str, np.ndarray]) -> dict[str, float]:
-  return {name: float(measure(curve).mean()) for name, curve in curves.items()}
 
 
 def read_metrics(directory: epath.Path) -> dict[str, Any] | None:
@@ -214,14 +121,25 @@ def summary_table(metrics: dict[str, Any]) -> str:
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + tables.table(
       ['', 'accuracy %', 'against baseline', 'map R2'], rows
   )
-  if 'morf' in metrics:
-    morf = metrics['morf']
+  if 'maps' in metrics:
+    found = metrics['maps']
+    names = ('morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation')
     rows = [
-        [name, f'{morf["area"][name]:.4f}', f'{morf["aopc"][name]:.4f}']
-        for name in morf['area']
+        [map_name, *(_interval(found['measures'][n][map_name]) for n in names)]
+        for map_name in found['measures']['morf_area']
     ]
     text += (
-        f'\n\nMoRF on {morf["images"]} test images (the smaller the area and '
-        'the larger the AOPC,\nthe better the map)\n\n'
-    ) + tables.table(['map', 'area', 'AOPC'], rows)
+        f'\n\nMaps of {found["images"]} test images, 95 % intervals over '
+        'images. MoRF: the smaller the area and the\nlarger the AOPC, the '
+        'better; rank correlation with Owen values of more evaluations\n\n'
+    ) + tables.table(
+        ['map', 'MoRF area', 'MoRF AOPC', 'insertion area', 'rank corr.'], rows
+    )
   return text
+
+
+def _interval(found: dict[str, Any]) -> str:
+  if found['interval'] is None:
+    return f'{found["mean"]:.3f}'
+  low, high = found['interval']
+  return f'{found["mean"]:.3f} [{low:.3f}, {high:.3f}]'

@@ -19,6 +19,7 @@ from attribution import files
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax.configs import common
 from impactx_jax.data.maps import KINDS
 import ml_collections
 
@@ -52,6 +53,9 @@ def write_config(directory: epath.Path, config) -> None:
 def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
   """Restores the config of a workdir or of one of its stages.
 
+  Fields that did not exist when it was written get their defaults, which do
+  what was done then.
+
   Raises:
     InputError: if there is none.
   """
@@ -61,8 +65,18 @@ def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
         f'There is no {CONFIG} in {directory}, so nothing was run there. Give '
         'the --workdir of a run, or begin one with --config=NAME.'
     )
-  content = files.read_json(path)
-  return ml_collections.ConfigDict(_with_tuples(content)).lock()
+  content = _with_tuples(files.read_json(path))
+  defaults = common.get_config().to_dict()
+  return ml_collections.ConfigDict(_completed(content, defaults)).lock()
+
+
+def _completed(content: Any, defaults: Any) -> Any:
+  if not isinstance(content, dict) or not isinstance(defaults, dict):
+    return content
+  return defaults | {
+      name: _completed(value, defaults.get(name))
+      for name, value in content.items()
+  }
 
 
 def _with_tuples(value: Any) -> Any:

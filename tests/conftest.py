@@ -36,6 +36,9 @@ def make_tiny_config(data_dir):
   config.evaluation.num_images = 8
   config.evaluation.num_panels = 2
   config.evaluation.draws = 2
+  config.evaluation.explainers = ('random',)
+  config.evaluation.close_images = 2
+  config.evaluation.reference_evals = 40
   return config
 
 

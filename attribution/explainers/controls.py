@@ -28,8 +28,9 @@ def edges(score_fn: Callable) -> Explain:
 
   def magnitude(image: np.ndarray, label: int) -> np.ndarray:
     del label
-    vertical, horizontal = (ndimage.sobel(image, axis=i) for i in (0, 1))
-    return np.hypot(vertical, horizontal)
+    channels = np.moveaxis(image, -1, 0)  # The filter would blur across them.
+    found = [np.hypot(*(ndimage.sobel(c, i) for i in (0, 1))) for c in channels]
+    return np.stack(found, axis=-1)
 
   return _each(magnitude)
 

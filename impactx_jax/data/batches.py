@@ -11,7 +11,9 @@ Batch = dict[str, np.ndarray]
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-  """uint8 pixels -> float32 in [0, 1], the convention everywhere."""
+  """uint8 pixels -> float32 in [0, 1], the convention; floats stay."""
+  if images.dtype != np.uint8:
+    return images
   return images.astype(np.float32) / 255
 
 

@@ -58,64 +58,63 @@ def region_ranks(
 
 def perturbation_curves(
     score_fn: Callable[[jax.Array], jax.Array],
-    images: np.ndarray,
-    maps: np.ndarray,
-    classes: np.ndarray,
-    key: jax.Array,
     *,
     region: int,
     draws: int = 10,
     order: str = 'morf',
-    replacement: np.ndarray | None = None,
-) -> np.ndarray:
-  """Returns the score of a class as region after region is replaced.
+) -> Callable[..., np.ndarray]:
+  """Makes the function that replaces region after region, and looks.
 
-  The noise is uniform over the data range [0, 1) and drawn once for each
-  image and draw, from `key` and the image's place: maps that are compared
-  with the same key meet the same noise.
+  Noise is uniform over the data range [0, 1) and drawn once for each image
+  and draw, from `key` and the image's place: maps that are compared with the
+  same key meet the same noise.
 
   Args:
     score_fn: Jittable, images [B, H, W, C] -> scores [B, K].
-    images: float32 [N, H, W, C] in [0, 1].
-    maps: [N, H, W, C'].
-    classes: int [N], the class whose score is recorded: as SHAP explains it,
-      the class that the model predicts on the clean image.
-    key: Of noise and ties.
     region: Side of the square regions in pixels.
     draws: Draws of the noise, over which the curve is the mean.
     order: 'morf', 'lerf' (least relevant first) or 'random'.
-    replacement: float32 [N, H, W, C], what regions are replaced by instead of
-      noise. Deletion gives the images with everything hidden here; insertion
-      gives these as `images`, and the images as `replacement`.
 
   Returns:
-    float32 [N, R + 1] for R regions: step 0 is the clean image, the last step
-    is all noise, or all replacement.
+    A function, compiled once, of
+      images: float32 [N, H, W, C] in [0, 1];
+      maps: [N, H, W, C'];
+      classes: int [N], the class whose score is recorded: as SHAP explains
+        it, the class that the model predicts on the clean image;
+      key: of noise and ties;
+      replacement: float32 [N, H, W, C], what regions are replaced by instead
+        of noise. Deletion gives the images with everything hidden here;
+        insertion gives these as `images`, and the images as `replacement`.
+    It returns the score after each step, float32 [N, R + 1] for R regions:
+    step 0 is the clean image, the last step all noise or all replacement.
+
+  Raises:
+    ValueError: for an unknown order.
   """
   if order not in ORDERS:
     raise ValueError(f'Unknown order {order!r}; allowed: {", ".join(ORDERS)}.')
-  chex.assert_equal_shape_prefix([images, maps], 3)
-  if replacement is not None:
-    chex.assert_equal_shape([images, replacement])
-    draws = 1
-  curve_fn = jax.jit(
-      functools.partial(
-          _curves, score_fn, region=region, draws=draws, order=order
-      )
-  )
-  curves = []
-  for start in range(0, len(images), CHUNK):
-    rows = np.arange(start, start + CHUNK)
-    rows = np.minimum(rows, len(images) - 1)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
-    curves.append(np.asarray(curve_fn(
-        images[rows],
-        maps[rows],
-        classes[rows],
-        keys,
-        None if replacement is None else replacement[rows],
-    )))
-  return np.concatenate(curves)[: len(images)]
+
+  @jax.jit
+  def curve_fn(images, maps, classes, keys, replacement):
+    return _curves(
+        score_fn, images, maps, classes, keys, replacement,
+        region=region, draws=draws if replacement is None else 1, order=order,
+    )
+
+  def call(images, maps, classes, key, replacement=None):
+    chex.assert_equal_shape_prefix([images, maps], 3)
+    curves = []
+    for start in range(0, len(images), CHUNK):
+      rows = np.arange(start, start + CHUNK)
+      rows = np.minimum(rows, len(images) - 1)
+      keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+      instead = None if replacement is None else replacement[rows]
+      curves.append(np.asarray(
+          curve_fn(images[rows], maps[rows], classes[rows], keys, instead)
+      ))
+    return np.concatenate(curves)[: len(images)]
+
+  return call
 
 
 def _curves(

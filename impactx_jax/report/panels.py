@@ -19,6 +19,13 @@ TITLES = {
     'partition_grid': 'Owen values on a grid',
     'impactx': 'IMPACTX',
     'impactx_lambda0': 'IMPACTX, λ = 0',
+    'impactx_single_stage': 'IMPACTX, single-stage',
+    'abn': 'ABN',
+    'grad_cam': 'Grad-CAM',
+    'input_x_gradient': 'Input×Gradient',
+    'integrated_gradients': 'Integrated Gradients',
+    'random': 'random',
+    'edges': 'edge filter',
 }
 
 
@@ -28,19 +35,7 @@ def title_of(name: str) -> str:
 
 
 def draw(
-    path: epath.Path,
-    *,
-    class_names: Sequence[str],
-    method: str,
-    reference: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    probability: np.ndarray,
-    reference_maps: np.ndarray,
-    maps: np.ndarray,
-    reference_curves: np.ndarray,
-    curves: np.ndarray,
+    path: epath.Path, measured, *, class_names: Sequence[str], count: int
 ) -> None:
   """Draws one row an image: image, both maps, and their MoRF curves.
 
@@ -49,18 +44,16 @@ def draw(
 
   Args:
     path: Of the PNG.
+    measured: A `measure_maps.Measured`.
     class_names: [K].
-    method: Name of the method that predicted the maps.
-    reference: Name of the explainer that they are compared with.
-    images: float32 [N, H, W, C] in [0, 1].
-    labels: int [N], the true classes.
-    predicted: int [N], the explained classes.
-    probability: float [N], of the predicted class.
-    reference_maps: float [N, H, W, C].
-    maps: float [N, H, W, C'].
-    reference_curves: float [N, R + 1].
-    curves: float [N, R + 1].
+    count: How many images.
   """
+  method, reference = measured.method, measured.reference
+  images, labels = measured.images[:count], measured.labels
+  predicted = measured.predicted
+  probability = measured.probabilities.max(-1)
+  reference_maps, maps = measured.maps[reference], measured.maps[method]
+  reference_curves, curves = measured.curves[reference], measured.curves[method]
   count = len(images)
   picture = figure.Figure(
       figsize=(9.6, 2.1 * count + 0.6), layout='constrained', dpi=100

@@ -13,15 +13,13 @@ def corner_score(images):
   return jnp.stack([corner, 1 - corner], axis=1)
 
 
-def curves(maps, images=None, classes=None, **options):
+def curves(maps, **options):
   images = np.full((len(maps), 4, 4, 1), 2.0, np.float32)
-  return perturbation.perturbation_curves(
-      corner_score,
-      images,
-      maps,
-      np.zeros(len(maps), int),
-      jax.random.key(0),
-      **{'region': 2, 'draws': 400, **options},
+  curve_fn = perturbation.perturbation_curves(
+      corner_score, **{'region': 2, 'draws': 400, **options}
+  )
+  return curve_fn(
+      images, maps, np.zeros(len(maps), int), jax.random.key(0)
   )
 
 
@@ -54,11 +52,28 @@ def test_relevance_is_summed_over_a_region_and_its_channels():
 def test_the_class_given_is_the_one_recorded():
   images = np.full((1, 4, 4, 1), 2.0, np.float32)
   maps = make_map([9, 3, 2, 1])
-  curve = perturbation.perturbation_curves(
-      corner_score, images, maps, np.array([1]), jax.random.key(0), region=2,
-      draws=400,
+  curve_fn = perturbation.perturbation_curves(
+      corner_score, region=2, draws=400
   )
+  curve = curve_fn(images, maps, np.array([1]), jax.random.key(0))
   np.testing.assert_allclose(curve[0, :2], [-1, 0.5], atol=0.05)
+
+
+def test_deletion_and_insertion_by_hand():
+  # The scored corner goes second, and comes second.
+  images = np.full((1, 4, 4, 1), 0.75, np.float32)
+  hidden = np.full((1, 4, 4, 1), 0.25, np.float32)
+  maps, classes = make_map([5, 9, 2, 1]), np.array([0])
+  curve_fn = perturbation.perturbation_curves(corner_score, region=2)
+  deletion = curve_fn(images, maps, classes, jax.random.key(0), hidden)
+  np.testing.assert_allclose(deletion, [[0.75, 0.75, 0.25, 0.25, 0.25]])
+  insertion = curve_fn(hidden, maps, classes, jax.random.key(0), images)
+  np.testing.assert_allclose(insertion, [[0.25, 0.25, 0.75, 0.75, 0.75]])
+
+
+def test_an_unknown_order_is_refused():
+  with pytest.raises(ValueError, match='morf, lerf, random'):
+    perturbation.perturbation_curves(corner_score, region=2, order='best')
 
 
 def test_maps_compared_with_one_key_meet_the_same_noise():

@@ -1,0 +1,361 @@
+"""Are the maps explanations? A method's own map and explainers', side by side.
+
+All explain the same model, the class that it predicts on the clean image, and
+all meet the same noise (IMPACTX, section 5.2).
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from typing import Any
+
+from absl import logging
+from attribution import explainers
+from attribution import maskers
+from impactx_jax import evaluators
+from impactx_jax import methods
+from impactx_jax import rng
+from impactx_jax import teachers
+from impactx_jax.data import batches
+from impactx_jax.data import sources
+from impactx_jax.metrics import agreement
+from impactx_jax.metrics import localisation
+from impactx_jax.metrics import perturbation
+from impactx_jax.metrics import statistics
+import jax
+import numpy as np
+from tqdm.auto import tqdm
+
+Network = tuple[methods.Method, dict[str, Any]]
+# images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
+MapFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Measure -> whether a larger value is a better map.
+MEASURES = {
+    'morf_area': False,
+    'morf_aopc': True,
+    'lerf_area': True,
+    'deletion_area': False,
+    'insertion_area': True,
+    'epg': True,
+    'iou': True,
+    'completeness_gap': False,
+    'rank_correlation': True,
+    'cosine': True,
+    'relative_l2': False,
+    'stability': True,
+    'randomisation': False,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What was measured, and what is drawn of it.
+
+  Attributes:
+    method: Name of the method, one of the maps.
+    reference: Name of the explainer that it is compared with.
+    images: float32 [N, H, W, C] in [0, 1].
+    labels: int [N], the true classes.
+    predicted: int [N], the explained classes.
+    probabilities: float32 [N, K].
+    maps: By name, [N, H, W, C'].
+    curves: By name, the MoRF curve of each image, [N, R + 1].
+    values: By measure and name, one value an image; not all measures have
+      all maps, nor all images.
+  """
+
+  method: str
+  reference: str
+  images: np.ndarray
+  labels: np.ndarray
+  predicted: np.ndarray
+  probabilities: np.ndarray
+  maps: dict[str, np.ndarray]
+  curves: dict[str, np.ndarray]
+  values: dict[str, dict[str, np.ndarray]]
+
+  def summary(self, options, seed: int) -> dict[str, Any]:
+    """Returns means and 95 % bootstrap intervals, JSON-compatible.
+
+    Args:
+      options: `config.evaluation`.
+      seed: Of the run.
+    """
+
+    def interval(values):
+      found = statistics.bootstrap_interval(values, seed=seed)
+      ends = None if np.isnan(found.low) else [found.low, found.high]
+      return {'mean': found.mean, 'interval': ends, 'images': len(values)}
+
+    area = self.values['morf_area']
+    return {
+        'images': len(self.images),
+        'region': region_of(options, self.images.shape),
+        'draws': options.draws,
+        'reference': self.reference,
+        'measures': {
+            measure: {name: interval(x) for name, x in by_name.items()}
+            for measure, by_name in self.values.items()
+        },
+        'morf_area_to_reference': {
+            name: interval(x - area[self.reference])
+            for name, x in area.items()
+            if name != self.reference
+        },
+    }
+
+
+def region_of(options, shape: tuple[int, ...]) -> int:
+  """Returns the side of the regions that are perturbed, in pixels."""
+  return options.region or max(1, min(shape[1:3]) // 8)
+
+
+def measure(config, dataset: sources.Dataset, network: Network) -> Measured:
+  """Measures a method's own map and the explainers of the config.
+
+  Args:
+    config: The whole config.
+    dataset: The data; test images are chosen by their ids.
+    network: Of `config.method.name`.
+  """
+  options = config.evaluation
+  method, variables = network
+  columns = _chosen(dataset.test, options.num_images, config.seed)
+  images = batches.to_float(columns['image'])
+  logits = evaluators.predict(
+      method, variables, columns, options.batch_size, attribution=False
+  ).logits
+  predicted = logits.argmax(-1)
+  masking = teachers.masking(config.attribution, dataset.train['image'])
+  makers = map_makers(config, network, masking)
+  logging.info(
+      'Explaining %s on %d test images, for comparison: %s.',
+      config.method.name, len(images), ', '.join(makers),
+  )
+  maps = {
+      name: make(images, predicted)
+      for name, make in tqdm(makers.items(), desc='maps', unit='explainer')
+  }
+  curves, values = perturb(config, network, images, predicted, maps, masking)
+  values |= gaps(config, network, images, predicted, maps, masking)
+  values |= close_look(config, network, images, predicted, maps, masking)
+  if 'mask' in dataset.test:
+    values |= localise(config, dataset, network, columns['mask'], maps, makers)
+  return Measured(
+      method=config.method.name,
+      reference=config.attribution.explainer,
+      images=images,
+      labels=columns['label'],
+      predicted=predicted,
+      probabilities=np.asarray(jax.nn.softmax(logits)),
+      maps=maps,
+      curves=curves,
+      values=values,
+  )
+
+
+def _chosen(
+    columns: sources.Columns, count: int, seed: int
+) -> sources.Columns:
+  """Draws examples by their ids; more of them include fewer."""
+  priority = rng.uniform_by_id(seed, 'evaluation', columns['id'])
+  rows = np.argsort(priority, kind='stable')[:count]
+  return {name: column[rows] for name, column in columns.items()}
+
+
+def map_makers(
+    config, network: Network, masking: dict[str, Any]
+) -> dict[str, MapFn]:
+  """Returns what makes the maps that are compared, by name.
+
+  The reference is first, the method's own map second.
+  """
+  method, variables = network
+  output = config.attribution.explained_output
+  score_fn = functools.partial(teachers.scores, method, variables, output)
+  layers = teachers.layers(method, variables, output)
+
+  def explainer(name):
+    attribution = config.attribution.copy_and_resolve_references()
+    attribution.explainer = name
+    return teachers.explainer(score_fn, attribution, masking, layers=layers)
+
+  def own(images, classes):
+    columns = {'image': images, 'label': classes}
+    return evaluators.predict(
+        method, variables, columns, config.evaluation.batch_size
+    ).attribution
+
+  reference = config.attribution.explainer
+  makers = {reference: explainer(reference), config.method.name: own}
+  for name in config.evaluation.explainers:
+    if name == 'grad_cam' and layers is None:
+      logging.info(
+          'Grad-CAM is left out: %s says not where to cut its network.',
+          config.method.name,
+      )
+    elif name not in makers:
+      makers[name] = explainer(name)
+  return makers
+
+
+def perturb(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    masking: dict[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+  """Perturbs regions in the order of each map.
+
+  Returns:
+    The MoRF curve of each image by the name of the map, and the measures.
+  """
+  options = config.evaluation
+  score_fn = functools.partial(teachers.scores, *network, 'probability')
+  hidden = np.asarray(maskers.background(images, **masking))
+  key = rng.stream(config.seed, 'perturbation')
+  morf, lerf = (
+      perturbation.perturbation_curves(
+          score_fn,
+          region=region_of(options, images.shape),
+          draws=options.draws,
+          order=order,
+      )
+      for order in ('morf', 'lerf')
+  )
+  curves: dict[str, dict[str, np.ndarray]] = {}
+  for name, values in tqdm(maps.items(), desc='curves', unit='explainer'):
+    found = {
+        'morf': morf(images, values, classes, key),
+        'lerf': lerf(images, values, classes, key),
+        'deletion': morf(images, values, classes, key, hidden),
+        'insertion': morf(hidden, values, classes, key, images),
+    }
+    for kind, curve in found.items():
+      curves.setdefault(kind, {})[name] = curve
+  measures = {
+      f'{kind}_area': {n: perturbation.area(c) for n, c in by_name.items()}
+      for kind, by_name in curves.items()
+  }
+  measures['morf_aopc'] = {
+      name: perturbation.aopc(curve) for name, curve in curves['morf'].items()
+  }
+  return curves['morf'], measures
+
+
+def gaps(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    masking: dict[str, Any],
+) -> dict[str, dict[str, np.ndarray]]:
+  """Measures |sum of the map - (f(x) - f(hidden))|, where it should be 0."""
+  score = jax.jit(functools.partial(
+      teachers.scores, *network, config.attribution.explained_output
+  ))
+  rows = np.arange(len(images))
+  hidden = maskers.background(images, **masking)
+  change = np.asarray(score(images) - score(hidden))[rows, classes]
+  return {
+      'completeness_gap': {
+          name: np.abs(values.sum(axis=(1, 2, 3)) - change)
+          for name, values in maps.items()
+          if name in (*explainers.COMPLETE, 'integrated_gradients')
+      }
+  }
+
+
+def close_look(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    masking: dict[str, Any],
+) -> dict[str, dict[str, np.ndarray]]:
+  """Measures on a few images what needs maps to be made anew.
+
+  `rank_correlation`, `cosine` and `relative_l2` compare a map with the Owen
+  values of `evaluation.reference_evals` evaluations; `stability` is the cosine
+  with the map of the image with a little noise; `randomisation` the rank
+  correlation with the map of a network whose parameters are random (Adebayo et
+  al., 2018), in magnitude.
+  """
+  options = config.evaluation
+  count = options.close_images
+  images, classes = images[:count], classes[:count]
+  maps = {name: values[:count] for name, values in maps.items()}
+  many = config.copy_and_resolve_references()
+  many.attribution.max_evals = options.reference_evals
+  reference = config.attribution.explainer
+  owen = map_makers(many, network, masking)[reference](images, classes)
+  noise = rng.numpy_stream(config.seed, 'stability').normal(
+      0, options.noise, images.shape
+  )
+  noisy = np.clip(images + noise, 0, 1).astype(np.float32)
+  scrambled = network[0], randomised(network, config.seed)
+  makers = map_makers(config, network, masking)
+  random_makers = map_makers(config, scrambled, masking)
+  values: dict[str, dict[str, np.ndarray]] = {}
+  for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
+    for measure, compare, other in (
+        ('rank_correlation', agreement.rank_correlation, owen),
+        ('cosine', agreement.cosine, owen),
+        ('relative_l2', agreement.relative_l2, owen),
+        ('stability', agreement.cosine, makers[name](noisy, classes)),
+        (
+            'randomisation',
+            agreement.rank_correlation,
+            random_makers[name](images, classes),
+        ),
+    ):
+      found = compare(own, other)
+      found = np.abs(found) if measure == 'randomisation' else found
+      values.setdefault(measure, {})[name] = found
+  return values
+
+
+def randomised(network: Network, seed: int) -> dict[str, Any]:
+  """Returns a network's variables with all parameters shuffled, M's too.
+
+  Within each array, so that their scale stays what training made it.
+  """
+  leaves, tree = jax.tree.flatten(network[1])
+  stream = rng.numpy_stream(seed, 'randomised')
+  return tree.unflatten([
+      stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
+      for leaf in leaves
+  ])
+
+
+def localise(
+    config,
+    dataset: sources.Dataset,
+    network: Network,
+    masks: np.ndarray,
+    maps: dict[str, np.ndarray],
+    makers: dict[str, MapFn],
+) -> dict[str, dict[str, np.ndarray]]:
+  """Measures EPG and IoU; the threshold is chosen on validation images."""
+  held_out = _chosen(
+      dataset.validation, config.evaluation.num_images, config.seed
+  )
+  logits = evaluators.predict(
+      *network, held_out, config.evaluation.batch_size, attribution=False
+  ).logits
+  images, classes = batches.to_float(held_out['image']), logits.argmax(-1)
+  truth, masks = (
+      np.asarray(x, bool).reshape(x.shape[:3])
+      for x in (held_out['mask'], masks)
+  )
+  values = {'epg': {}, 'iou': {}}
+  for name, own in maps.items():
+    found = makers[name](images, classes)
+    threshold = localisation.best_threshold(found, truth)
+    values['epg'][name] = localisation.epg(own, masks)
+    values['iou'][name] = localisation.iou(own, masks, threshold)
+  return values

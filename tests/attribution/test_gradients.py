@@ -1,0 +1,133 @@
+"""Gradient explainers, and what only looks like an explanation."""
+
+from attribution import explainers
+from attribution import maskers
+from attribution.errors import InputError
+from attribution.explainers.gradients import Layers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+SHAPE = (6, 8, 3)
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(*SHAPE, 4)).astype(np.float32)
+KERNEL = RNG.normal(size=(3, 3, 3, 5)).astype(np.float32)
+DENSE = RNG.normal(size=(5, 4)).astype(np.float32)
+IMAGES = RNG.random((5, *SHAPE), dtype=np.float32)
+LABELS = np.array([0, 3, 1, 2, 0])
+
+
+def linear(images):
+  return jnp.tensordot(images, WEIGHTS, axes=3)
+
+
+def features(images):
+  return jnp.tanh(jax.lax.conv_general_dilated(
+      images, KERNEL, (2, 2), 'SAME',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  ))
+
+
+def head(features):
+  return features.mean(axis=(1, 2)) @ DENSE
+
+
+def network(images):
+  return head(features(images))
+
+
+LAYERS = Layers(features, head)
+
+
+def make(name, score_fn=network, **options):
+  return explainers.create(name, score_fn, layers=LAYERS, **options)
+
+
+def test_input_x_gradient_of_a_linear_model_is_its_terms():
+  maps = make('input_x_gradient', linear)(IMAGES, LABELS)
+  expected = IMAGES * np.moveaxis(WEIGHTS[..., LABELS], -1, 0)
+  np.testing.assert_allclose(maps, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('masker', ['blur', 'constant'])
+def test_integrated_gradients_of_a_linear_model_are_exact(masker):
+  options = dict(masker=masker, mask_value=0.3, integration_steps=2)
+  maps = make('integrated_gradients', linear, **options)(IMAGES, LABELS)
+  hidden = maskers.background(IMAGES, masker, mask_value=0.3)
+  expected = (IMAGES - hidden) * np.moveaxis(WEIGHTS[..., LABELS], -1, 0)
+  np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_integrated_gradients_become_complete_with_more_steps():
+  rows = np.arange(5)
+  hidden = maskers.background(IMAGES, 'blur')
+  change = np.asarray(network(IMAGES) - network(hidden))[rows, LABELS]
+  gaps = [
+      np.abs(
+          make('integrated_gradients', integration_steps=steps)(IMAGES, LABELS)
+          .sum(axis=(1, 2, 3)) - change
+      ).max()
+      for steps in (1, 64)
+  ]
+  assert gaps[1] < 1e-4 < gaps[0]
+
+
+def test_grad_cam_by_hand():
+  maps = make('grad_cam')(IMAGES, LABELS)
+  stack = np.asarray(features(IMAGES))
+  # The head is linear: each weight is the class's, over the number of cells.
+  weights = DENSE[:, LABELS].T / (stack.shape[1] * stack.shape[2])
+  cam = np.maximum((stack * weights[:, None, None]).sum(-1), 0)
+  expected = jax.image.resize(cam, (5, *SHAPE[:2]), 'bilinear')
+  np.testing.assert_allclose(maps.sum(-1), expected, rtol=1e-4, atol=1e-7)
+  assert maps.shape == IMAGES.shape
+  np.testing.assert_array_equal(maps[..., 0], maps[..., 2])
+
+
+def test_grad_cam_needs_to_know_where_to_cut():
+  with pytest.raises(InputError, match='cut after its last convolution'):
+    explainers.create('grad_cam', network)(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['input_x_gradient', 'integrated_gradients', 'grad_cam', 'random', 'edges'],
+)
+def test_several_classes_are_each_explained(name):
+  classes = np.stack([LABELS, (LABELS + 1) % 4], axis=1)
+  both = make(name)(IMAGES, classes)
+  assert both.shape == (*IMAGES.shape, 2)
+  for k in range(2):
+    np.testing.assert_allclose(
+        both[..., k], make(name)(IMAGES, classes[:, k]), rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize(
+    'name', ['input_x_gradient', 'integrated_gradients', 'grad_cam']
+)
+def test_as_a_part_of_a_jitted_function(name):
+  program = explainers.create_program(name, network, SHAPE, layers=LAYERS)
+  maps = jax.jit(program)(IMAGES, LABELS[:, None])[..., 0]
+  np.testing.assert_allclose(
+      maps, make(name)(IMAGES, LABELS), rtol=1e-5, atol=1e-7
+  )
+
+
+def test_random_maps_are_those_of_the_image_and_class():
+  maps = make('random')(IMAGES, LABELS)
+  np.testing.assert_array_equal(maps[2:3], make('random')(IMAGES[2:3], [1]))
+  assert len(np.unique(maps[:, 0, 0, 0])) == 5
+  assert np.any(make('random')(IMAGES[:1], [1]) != maps[:1])
+  assert maps.min() >= 0 and maps.max() < 1
+
+
+def test_edges_are_sobels():
+  maps = make('edges')(IMAGES, LABELS)
+  image = IMAGES[1, ..., 2]
+  expected = np.hypot(ndimage.sobel(image, 0), ndimage.sobel(image, 1))
+  np.testing.assert_allclose(maps[1, ..., 2], expected, rtol=1e-5)
+  flat = np.full((1, *SHAPE), 0.4, np.float32)
+  assert not make('edges')(flat, [0]).any()
