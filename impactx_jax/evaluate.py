@@ -8,8 +8,8 @@ from impactx_jax import evaluators
 from impactx_jax import losses
 from impactx_jax import measure_maps
 from impactx_jax import methods
-from impactx_jax import parallel
 from impactx_jax.data import sources
+from impactx_jax.report import page
 from impactx_jax.report import panels
 from impactx_jax.report import tables
 import jax
@@ -56,36 +56,66 @@ def evaluate(
     dataset: sources.Dataset,
     tests: dict[str, dict[str, Any]],
     network: Network,
-    directory: epath.Path,
-) -> dict[str, Any]:
-  """Gathers what trained networks say of the test split; draws the panels.
+) -> tuple[dict[str, Any], measure_maps.Measured | None]:
+  """Gathers what trained networks say of the test split; measures their maps.
 
   Args:
     config: The whole config.
     dataset: The data.
     tests: What `test` gave, by the name of the method.
     network: Of `config.method.name`, whose maps are measured.
-    directory: Where panels.png goes.
 
   Returns:
-    The metrics, JSON-compatible.
+    The metrics, JSON-compatible, and what was measured of the maps, None for
+    a method that has none.
   """
   metrics = {'data': dataset.fingerprint()} | {
       measure: {name: result[measure] for name, result in tests.items()}
       for measure in ('accuracy', 'cross_entropy', 'map_r2')
   }
-  measured = None
-  if has_maps(network, dataset):
-    measured = measure_maps.measure(config, dataset, network)
-    metrics['maps'] = measured.summary(config.evaluation, config.seed)
-  if measured and parallel.is_main_process():
+  if not has_maps(network, dataset):
+    return metrics, None
+  measured = measure_maps.measure(config, dataset, network)
+  metrics['maps'] = measured.summary(config.evaluation, config.seed)
+  return metrics, measured
+
+
+def write_report(
+    directory: epath.Path,
+    config,
+    metrics: dict[str, Any],
+    measured: measure_maps.Measured | None,
+    tests: dict[str, dict[str, Any]],
+    summaries: dict[str, dict[str, Any]],
+) -> None:
+  """Writes panels.png, index.html and, last, metrics.json.
+
+  Args:
+    directory: Of the report.
+    config: The whole config.
+    metrics: With `provenance`.
+    measured: From `evaluate`.
+    tests: What `test` gave, by the name of the method.
+    summaries: Of the training runs, by the name of the method.
+  """
+  if measured:
     panels.draw(
         directory / 'panels.png',
         measured,
-        class_names=dataset.class_names,
+        class_names=metrics['data']['class_names'],
         count=config.evaluation.num_panels,
     )
-  return metrics
+  commands = [s['provenance']['command'] for s in summaries.values()]
+  commands.append(metrics['provenance']['command'])
+  files.write_text(directory / 'index.html', page.render(
+      metrics=metrics,
+      measured=measured,
+      tests=tests,
+      histories={name: s['history'] for name, s in summaries.items()},
+      config=config.to_dict(),
+      commands=list(dict.fromkeys(map(tuple, commands))),
+  ))
+  files.write_json(directory / METRICS, metrics)
 
 
 def has_maps(network: Network, dataset: sources.Dataset) -> bool:

@@ -242,7 +242,7 @@ class Pipeline(workspace.Workspace):
     """Measures the classifier and the method, and draws the panels."""
     directory = self.workdir / 'report'
     names = [methods.BASELINE, *self.method_names]
-    digests = {}
+    summaries = {}
     for name in names:
       home, stage = self.place(name)
       summary = workdirs.read_summary(home.workdir / stage)
@@ -253,9 +253,9 @@ class Pipeline(workspace.Workspace):
             'first, or name the method that was trained with '
             '--config.method.name=NAME.'
         )
-      digests[name] = summary['digest']
+      summaries[name] = summary
     inputs = {
-        'digests': digests,
+        'digests': {name: s['digest'] for name, s in summaries.items()},
         'evaluation': self.config.evaluation.to_dict(),
         'attribution': teachers.settings(self.config.attribution),
     }
@@ -263,17 +263,18 @@ class Pipeline(workspace.Workspace):
     if again or metrics is None or metrics['inputs'] != inputs:
       tests = {name: self.test(name) for name in names}
       self.begin(directory)
-      metrics = evaluate.evaluate(
+      metrics, measured = evaluate.evaluate(
           self.config,
           self.dataset,
           tests,
           restore.network(self.workdir, self.config.method.name),
-          directory,
       )
       metrics['inputs'] = inputs
       metrics['provenance'] = provenance.collect()
       if parallel.is_main_process():
-        files.write_json(directory / evaluate.METRICS, metrics)
+        evaluate.write_report(
+            directory, self.config, metrics, measured, tests, summaries
+        )
     else:
       logging.info('%s is complete.', directory)
     print('\n' + evaluate.summary_table(metrics) + f'\n\nReport: {directory}')

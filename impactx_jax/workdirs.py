@@ -6,7 +6,7 @@
                          that need them, maps_other_class/, maps_weighted/
   DIR/<method>/          stage two: checkpoints, summary.json
   DIR/<…>/test.json      what a trained network says of the test split
-  DIR/report/            metrics.json, panels.png
+  DIR/report/            index.html, panels.png, metrics.json
 
 Each stage's folder has the config it was begun with, and its last file
 (summary.json, manifest.json, metrics.json) is written when it is complete.

@@ -5,33 +5,11 @@ import io
 
 from attribution import files
 from etils import epath
+from impactx_jax.report import figures
 from matplotlib import figure
 import numpy as np
 
-# Both are safe for colour-blind readers.
-DIVERGING = 'RdBu_r'
-COLOURS = {'reference': '#0072B2', 'method': '#D55E00'}
-
-
-TITLES = {
-    'partition': 'SHAP',
-    'shap_partition': 'SHAP',
-    'partition_grid': 'Owen values on a grid',
-    'impactx': 'IMPACTX',
-    'impactx_lambda0': 'IMPACTX, λ = 0',
-    'impactx_single_stage': 'IMPACTX, single-stage',
-    'abn': 'ABN',
-    'grad_cam': 'Grad-CAM',
-    'input_x_gradient': 'Input×Gradient',
-    'integrated_gradients': 'Integrated Gradients',
-    'random': 'random',
-    'edges': 'edge filter',
-}
-
-
-def title_of(name: str) -> str:
-  """Returns how a picture calls a method or an explainer."""
-  return TITLES.get(name, name)
+COLOURS = {'reference': figures.COLOURS[0], 'method': figures.COLOURS[1]}
 
 
 def draw(
@@ -70,12 +48,12 @@ def draw(
       title += f'\n(true: {class_names[labels[i]]})'
     axis.set_title(title, fontsize=9, color='black' if right else '#A00000')
     for axis, values, name in (
-        (axes[i, 1], reference_maps[i], title_of(reference)),
-        (axes[i, 2], maps[i], title_of(method)),
+        (axes[i, 1], reference_maps[i], figures.title_of(reference)),
+        (axes[i, 2], maps[i], figures.title_of(method)),
     ):
       relevance = values.sum(-1)
       limit = np.abs(relevance).max() or 1.0
-      axis.imshow(relevance, cmap=DIVERGING, vmin=-limit, vmax=limit)
+      axis.imshow(relevance, cmap=figures.DIVERGING, vmin=-limit, vmax=limit)
       if i == 0:
         axis.set_title(f'{name}\nred for, blue against', fontsize=9)
     for axis in axes[i, :3]:
@@ -86,14 +64,14 @@ def draw(
         steps,
         reference_curves[i],
         color=COLOURS['reference'],
-        label=title_of(reference),
+        label=figures.title_of(reference),
     )
     axis.plot(
         steps,
         curves[i],
         color=COLOURS['method'],
         linestyle='--',
-        label=title_of(method),
+        label=figures.title_of(method),
     )
     axis.set(ylim=(0, 1.02), xlim=(0, 100))
     axis.tick_params(labelsize=7)

@@ -1,0 +1,180 @@
+"""Pictures of the report, as data that a page holds itself."""
+
+import base64
+from collections.abc import Sequence
+import io
+
+from matplotlib import colormaps
+from matplotlib import figure
+from matplotlib import image as image_lib
+import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = (
+    '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
+    '#000000', '#999999',
+)
+STYLES = ('-', '--', '-.', ':')
+DIVERGING = 'RdBu_r'
+TITLES = {
+    'baseline': 'A',
+    'partition': 'SHAP',
+    'shap_partition': 'SHAP',
+    'partition_grid': 'Owen values on a grid',
+    'impactx': 'IMPACTX',
+    'impactx_lambda0': 'IMPACTX, λ = 0',
+    'impactx_single_stage': 'IMPACTX, single-stage',
+    'impactx_shuffled': 'IMPACTX, shuffled maps',
+    'impactx_random': 'IMPACTX, random maps',
+    'impactx_other_class': "IMPACTX, another class's maps",
+    'abn': 'ABN',
+    'wae': 'WAE',
+    'grad_cam': 'Grad-CAM',
+    'input_x_gradient': 'Input×Gradient',
+    'integrated_gradients': 'Integrated Gradients',
+    'random': 'random',
+    'edges': 'edge filter',
+}
+
+
+def title_of(name: str) -> str:
+  """Returns how a picture calls a method or an explainer."""
+  return TITLES.get(name, name)
+
+
+def relevance_colours(values: np.ndarray) -> np.ndarray:
+  """Colours a map: red for the class, blue against it, white at zero.
+
+  Args:
+    values: float [H, W, C]; summed over channels, and scaled by the largest
+      magnitude.
+
+  Returns:
+    uint8 [H, W, 3].
+  """
+  relevance = values.sum(-1)
+  limit = np.abs(relevance).max() or 1.0
+  colours = colormaps[DIVERGING]((relevance / limit + 1) / 2)
+  return (255 * colours[..., :3]).round().astype(np.uint8)
+
+
+def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """Lays a map over its image in grey, more opaque where it says more.
+
+  Args:
+    image: float32 [H, W, C] in [0, 1].
+    values: float [H, W, C'].
+
+  Returns:
+    uint8 [H, W, 3].
+  """
+  grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
+  relevance = np.abs(values.sum(-1, keepdims=True))
+  share = 0.85 * np.sqrt(relevance / (relevance.max() or 1.0))
+  mixed = share * relevance_colours(values) / 255 + (1 - share) * grey
+  return (255 * mixed).round().astype(np.uint8)
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+  """A float image [H, W, 1 or 3] in [0, 1] as uint8 [H, W, 3]."""
+  if image.shape[-1] != 3:
+    image = np.repeat(image[..., :1], 3, axis=-1)
+  return (255 * image).round().astype(np.uint8)
+
+
+def png(pixels: np.ndarray) -> str:
+  """Returns uint8 [H, W, 3] as a data URL."""
+  file = io.BytesIO()
+  image_lib.imsave(file, pixels, format='png')
+  return _data_url('image/png', file.getvalue())
+
+
+def svg(picture: figure.Figure) -> str:
+  """Returns a figure as a data URL."""
+  file = io.BytesIO()
+  picture.savefig(file, format='svg', metadata={'Date': None})
+  return _data_url('image/svg+xml', file.getvalue())
+
+
+def _data_url(kind: str, content: bytes) -> str:
+  return f'data:{kind};base64,{base64.b64encode(content).decode()}'
+
+
+def _axes(width: float, height: float):
+  picture = figure.Figure(figsize=(width, height), layout='constrained')
+  axes = picture.subplots()
+  axes.spines[['top', 'right']].set_visible(False)
+  return picture, axes
+
+
+def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
+  """Draws mean curves with bands of two standard errors.
+
+  Args:
+    curves: By map, float [N, R + 1].
+  """
+  picture, axes = _axes(7, 4)
+  for i, (name, values) in enumerate(curves.items()):
+    steps = np.linspace(0, 100, values.shape[1])
+    mean = values.mean(axis=0)
+    error = 2 * values.std(axis=0) / np.sqrt(len(values))
+    colour = COLOURS[i % len(COLOURS)]
+    axes.fill_between(
+        steps, mean - error, mean + error, color=colour, alpha=0.12, lw=0
+    )
+    axes.plot(
+        steps, mean, STYLES[i % len(STYLES)], color=colour,
+        label=title_of(name),
+    )
+  axes.set(
+      xlim=(0, 100), ylim=(0, None), xlabel='% of the image replaced',
+      ylabel='probability of the predicted class',
+  )
+  axes.legend(frameon=False, fontsize=9)
+  return picture
+
+
+def sparkline(curves: dict[str, np.ndarray]) -> figure.Figure:
+  """Draws the curves of one image, small; by map, float [R + 1]."""
+  picture, axes = _axes(2.4, 1.5)
+  for i, (name, values) in enumerate(curves.items()):
+    axes.plot(
+        np.linspace(0, 100, len(values)), values, STYLES[i % len(STYLES)],
+        color=COLOURS[i], label=title_of(name),
+    )
+  axes.set(xlim=(0, 100), ylim=(0, 1.02), xticks=[0, 100], yticks=[0, 1])
+  axes.tick_params(labelsize=8)
+  axes.legend(frameon=False, fontsize=7)
+  return picture
+
+
+def training(histories: dict[str, Sequence[dict[str, float]]]) -> figure.Figure:
+  """Draws validation accuracy by epoch, a line for each trained network."""
+  picture, axes = _axes(7, 3.5)
+  for i, (name, history) in enumerate(histories.items()):
+    accuracy = [100 * epoch['validation/accuracy'] for epoch in history]
+    axes.plot(
+        np.arange(1, len(history) + 1), accuracy, STYLES[i % len(STYLES)],
+        color=COLOURS[i % len(COLOURS)], label=title_of(name),
+    )
+  axes.set(xlabel='epoch', ylabel='validation accuracy, %')
+  axes.legend(frameon=False, fontsize=9)
+  return picture
+
+
+def per_class(
+    accuracies: dict[str, np.ndarray], class_names: Sequence[str]
+) -> figure.Figure:
+  """Draws test accuracy of each class, a row of dots for each network."""
+  picture, axes = _axes(7, 0.6 + 0.28 * len(class_names))
+  rows = np.arange(len(class_names))[::-1]
+  for i, (name, values) in enumerate(accuracies.items()):
+    axes.plot(
+        100 * values, rows, 'os^Dv<>p'[i % 8], color=COLOURS[i % len(COLOURS)],
+        label=title_of(name), alpha=0.85,
+    )
+  axes.set_yticks(rows, class_names)
+  axes.grid(axis='y', alpha=0.25)
+  axes.set(xlabel='test accuracy, %')
+  axes.legend(frameon=False, fontsize=9, loc='best')
+  return picture

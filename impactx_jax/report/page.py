@@ -1,0 +1,161 @@
+"""The report as one page that needs no network and no other file."""
+
+from collections.abc import Sequence
+import json
+import shlex
+from typing import Any
+
+from impactx_jax.report import figures
+import jinja2
+import numpy as np
+
+# Images in the gallery, at most: the page stays small enough for a phone.
+GALLERY = 100
+MEASURES = {
+    'morf_area': ('MoRF area', 'lower is better'),
+    'morf_aopc': ('MoRF AOPC', 'higher is better'),
+    'lerf_area': ('LeRF area', 'higher is better'),
+    'deletion_area': ('deletion area', 'lower is better'),
+    'insertion_area': ('insertion area', 'higher is better'),
+    'epg': ('energy in the mask', 'higher is better'),
+    'iou': ('IoU with the mask', 'higher is better'),
+    'rank_correlation': ('rank correlation with Owen', 'higher: closer'),
+    'cosine': ('cosine with Owen', 'higher: closer'),
+    'relative_l2': ('distance to Owen', 'lower: closer'),
+    'stability': ('stability under noise', '1: the same map'),
+    'randomisation': ('likeness after randomising', '0: it follows the model'),
+    'completeness_gap': ('completeness gap', '0: complete'),
+}
+
+
+def render(
+    *,
+    metrics: dict[str, Any],
+    measured,
+    tests: dict[str, dict[str, Any]],
+    histories: dict[str, Sequence[dict[str, float]]],
+    config: dict[str, Any],
+    commands: Sequence[Sequence[str]],
+) -> str:
+  """Returns the page.
+
+  Args:
+    metrics: What `metrics.json` has.
+    measured: A `measure_maps.Measured`, or None for a method without maps.
+    tests: By network, what it says of the test split.
+    histories: By network, the metrics of each epoch.
+    config: Of the run.
+    commands: That made the networks and the report, as lists of arguments.
+  """
+  environment = jinja2.Environment(
+      loader=jinja2.PackageLoader('impactx_jax.report', ''),
+      autoescape=True,
+      undefined=jinja2.StrictUndefined,
+      trim_blocks=True,
+      lstrip_blocks=True,
+  )
+  class_names = metrics['data']['class_names']
+  return environment.get_template('page.html').render(
+      title=f'IMPACTX on {metrics["data"]["name"]}',
+      metrics=metrics,
+      title_of=figures.title_of,
+      accuracies=_accuracies(metrics),
+      measures=_measures(metrics.get('maps')),
+      curves=measured and figures.svg(figures.perturbation(measured.curves)),
+      gallery=_gallery(measured, class_names) if measured else [],
+      class_names=class_names,
+      training=figures.svg(figures.training(histories)),
+      per_class=figures.svg(
+          figures.per_class(_per_class(tests, len(class_names)), class_names)
+      ),
+      config=json.dumps(config, indent=2, sort_keys=True),
+      commands=[shlex.join(command) for command in commands],
+  )
+
+
+def _accuracies(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+  baseline = metrics['accuracy']['baseline']
+  return [
+      {
+          'name': figures.title_of(name),
+          'accuracy': f'{100 * value:.2f}',
+          'difference': (
+              '' if name == 'baseline' else f'{100 * (value - baseline):+.2f}'
+          ),
+          'r2': (
+              '' if metrics['map_r2'][name] is None
+              else f'{metrics["map_r2"][name]:.3f}'
+          ),
+      }
+      for name, value in metrics['accuracy'].items()
+  ]
+
+
+def _measures(maps: dict[str, Any] | None) -> list[dict[str, Any]]:
+  """A row for each measure, a cell for each map."""
+  if maps is None:
+    return []
+  names = list(maps['measures']['morf_area'])
+
+  def cell(found):
+    if found is None or found['mean'] is None:
+      return '–', ''
+    ends = found['interval']
+    reach = f'{ends[0]:.3f} to {ends[1]:.3f}' if ends else ''
+    return f'{found["mean"]:.3f}', reach
+
+  return [
+      {
+          'title': title,
+          'hint': hint,
+          'images': max(
+              found['images'] for found in maps['measures'][measure].values()
+          ),
+          'cells': [cell(maps['measures'][measure].get(n)) for n in names],
+      }
+      for measure, (title, hint) in MEASURES.items()
+      if maps['measures'].get(measure)
+  ]
+
+
+def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
+  """What the page shows of each image."""
+  shown = (measured.reference, measured.method)
+  rows = []
+  for i in range(min(GALLERY, len(measured.images))):
+    image, predicted = measured.images[i], int(measured.predicted[i])
+    label = int(measured.labels[i])
+    rows.append({
+        'image': figures.png(figures.to_rgb(image)),
+        'label': class_names[label],
+        'predicted': class_names[predicted],
+        'right': predicted == label,
+        'score': f'{100 * measured.probabilities[i, predicted]:.0f}',
+        'maps': [
+            (
+                figures.title_of(name),
+                figures.png(figures.relevance_colours(measured.maps[name][i])),
+                figures.png(figures.overlay(image, measured.maps[name][i])),
+            )
+            for name in shown
+        ],
+        'curves': figures.svg(figures.sparkline(
+            {name: measured.curves[name][i] for name in shown}
+        )),
+    })
+  return rows
+
+
+def _per_class(
+    tests: dict[str, dict[str, Any]], num_classes: int
+) -> dict[str, np.ndarray]:
+  """Test accuracy of each class, NaN for one that has no example."""
+  found = {}
+  for name, test in tests.items():
+    labels, predicted = np.array(test['label']), np.array(test['predicted'])
+    counts = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[labels == predicted], minlength=num_classes)
+    found[name] = np.divide(
+        right, counts, out=np.full(num_classes, np.nan), where=counts > 0
+    )
+  return found
