@@ -35,10 +35,12 @@ QUIET = ('orbax', 'tensorflow', 'tensorflow_datasets', 'jax')
 
 
 def run(
-    program: Callable[[ConfigDict | None, str], None],
+    program: Callable[..., None],
     usage: str,
     *,
     config_needed: bool = False,
+    reads_data: bool = True,
+    positional: str = '',
 ) -> None:
   """Parses flags and runs a program.
 
@@ -49,6 +51,9 @@ def run(
       called when JAX and TensorFlow are set up.
     usage: What --help prints before the flags.
     config_needed: Whether --config must be given.
+    reads_data: Whether it reads data sets or shards, with TensorFlow.
+    positional: What arguments without a flag are; they are passed on to the
+      program. '' for none.
   """
 
   def parse(argv: list[str]) -> list[str]:
@@ -59,7 +64,7 @@ def run(
       sys.exit(0)
     try:
       rest = flags.FLAGS(_resolve_recipes(argv))
-      if len(rest) > 1:
+      if len(rest) > 1 and not positional:
         raise InputError(
             f'Unexpected argument {rest[1]!r}: all options are flags, '
             '--name=value.'
@@ -81,27 +86,28 @@ def run(
       _fail(_wrong_field(argv) or _reason(error))
     return rest
 
-  def guarded(_) -> None:
+  def guarded(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_is_of_use)
     try:
-      _set_up_devices()
-      program(CONFIG.value, WORKDIR.value)
+      _set_up_devices(reads_data)
+      program(CONFIG.value, WORKDIR.value, *argv[1:])
     except InputError as error:
       _fail(str(error))
 
   app.run(guarded, flags_parser=parse)
 
 
-def _set_up_devices() -> None:
+def _set_up_devices(reads_data: bool) -> None:
   from impactx_jax import parallel
 
   if DISTRIBUTED.value:
     parallel.initialize_distributed()
-  import tensorflow as tf
+  if reads_data:
+    import tensorflow as tf
 
-  # Else TensorFlow, which only reads records here, takes the GPU's memory.
-  tf.config.set_visible_devices([], 'GPU')
+    # Else TensorFlow, which only reads records here, takes the GPU's memory.
+    tf.config.set_visible_devices([], 'GPU')
 
 
 def _fail(message: str) -> None:

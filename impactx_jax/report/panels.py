@@ -80,6 +80,34 @@ def draw(
       axis.set_title('MoRF: probability as regions become noise', fontsize=9)
       axis.legend(fontsize=8, frameon=False)
   axes[-1, 3].set_xlabel('% of the image replaced', fontsize=8)
+  _save(path, picture)
+
+
+def draw_one(
+    path: epath.Path, image: np.ndarray, values: np.ndarray, *, title: str
+) -> None:
+  """Draws an image, its map, and the map laid over the image.
+
+  Args:
+    path: Of the PNG.
+    image: float32 [H, W, C] in [0, 1].
+    values: float [H, W, C'], the map.
+    title: Over the image.
+  """
+  picture = figure.Figure(figsize=(9, 3.3), layout='constrained', dpi=100)
+  axes = picture.subplots(1, 3)
+  for axis, pixels, text in (
+      (axes[0], figures.to_rgb(image), title),
+      (axes[1], figures.relevance_colours(values), 'predicted map'),
+      (axes[2], figures.overlay(image, values), 'red for, blue against'),
+  ):
+    axis.imshow(pixels)
+    axis.set_title(text, fontsize=10)
+    axis.set(xticks=[], yticks=[])
+  _save(path, picture)
+
+
+def _save(path: epath.Path, picture: figure.Figure) -> None:
   png = io.BytesIO()
   picture.savefig(png, format='png', facecolor='white')
   files.write_atomically(
