@@ -1,0 +1,138 @@
+"""The report's page: what it says, that it stands alone, and in a browser."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
+
+
+@pytest.fixture(scope='module')
+def page(finished_workdir):
+  return (finished_workdir / 'report' / 'index.html').read_text()
+
+
+@pytest.fixture(scope='module')
+def metrics(finished_workdir):
+  return json.loads((finished_workdir / 'report' / 'metrics.json').read_text())
+
+
+class Links(html.parser.HTMLParser):
+  """Everything that a page would load or lead to."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.found = []
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.found += [v for k, v in attrs if k in ('src', 'href', 'action')]
+
+
+def test_it_needs_nothing_but_itself(page):
+  links = Links(page).found
+  assert len(links) > 10
+  assert all(link.startswith('data:image/') for link in links)
+  style = page.partition('<style>')[2].partition('</style>')[0]
+  assert 'url(' not in style and '@import' not in style
+
+
+def test_it_has_the_accuracy_of_every_network(page, metrics):
+  for value in metrics['accuracy'].values():
+    assert f'<td>{100 * value:.2f}</td>' in page
+  assert 'IMPACTX, λ = 0' in page
+
+
+def test_it_has_every_measure_with_its_interval(page, metrics):
+  for by_name in metrics['maps']['measures'].values():
+    for found in by_name.values():
+      assert f'{found["mean"]:.3f}<small>' in page
+  low, high = metrics['maps']['measures']['morf_area']['impactx']['interval']
+  assert f'{low:.3f} to {high:.3f}' in page
+
+
+def test_it_says_that_the_map_is_a_prediction(page):
+  assert '<em>prediction</em>' in page
+
+
+def test_it_has_the_config_and_the_commands(page, finished_workdir):
+  assert '&#34;max_evals&#34;: 40' in page
+  summary = json.loads(
+      (finished_workdir / 'impactx' / 'summary.json').read_text()
+  )
+  assert summary['provenance']['command'][0] in page
+
+
+def test_what_the_user_wrote_is_not_taken_for_markup(finished_workdir):
+  from impactx_jax.report import page as page_lib
+
+  loaded = json.loads(
+      (finished_workdir / 'report' / 'metrics.json').read_text()
+  )
+  loaded['data']['class_names'][0] = '<script>alert(1)</script>'
+  del loaded['maps']
+  text = page_lib.render(
+      metrics=loaded,
+      measured=None,
+      tests={'baseline': {'label': [0, 1], 'predicted': [0, 0]}},
+      histories={'baseline': [{'validation/accuracy': 0.5}]},
+      config={'name': '<b>'},
+      commands=[('impactx', '--workdir=<i>')],
+  )
+  assert '<script>alert' not in text and '<b>' not in text
+  assert '<i>' not in text
+
+
+def run_in_browser(page, tmp_path, script):
+  """Returns the page's HTML after a script has run in Chromium."""
+  path = tmp_path / 'index.html'
+  path.write_text(page.replace('</body>', f'<script>{script}</script></body>'))
+  found = subprocess.run(
+      [
+          CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu',
+          '--virtual-time-budget=4000', '--window-size=400,900',
+          '--dump-dom', f'file://{path}',
+      ],
+      capture_output=True, text=True, timeout=120, check=True,
+  )
+  return found.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium')
+def test_the_gallery_is_filtered_in_a_browser(page, tmp_path):
+  script = '''
+    const out = {};
+    const count = () => document.querySelectorAll('.card:not([hidden])').length;
+    out.all = count();
+    const right = document.getElementById('right');
+    for (const value of ['true', 'false']) {
+      right.value = value;
+      right.dispatchEvent(new Event('change'));
+      out[value] = count();
+    }
+    right.value = '';
+    const chosen = document.getElementById('class');
+    const name = document.querySelector('.card').dataset.class;
+    chosen.value = name;
+    chosen.dispatchEvent(new Event('change'));
+    out.one = count();
+    out.expected = [...document.querySelectorAll('.card')]
+        .filter(card => card.dataset.class === name).length;
+    out.broken = [...document.images].filter(i => !i.naturalWidth).length;
+    out.images = document.images.length;
+    const root = document.documentElement;
+    out.sideways = root.scrollWidth - root.clientWidth;
+    document.title = JSON.stringify(out);
+  '''
+  text = run_in_browser(
+      page, tmp_path, f"addEventListener('load', () => {{{script}}})"
+  )
+  out = json.loads(re.search('<title>(.*?)</title>', text)[1])
+  assert out['all'] == out['true'] + out['false'] == 8
+  assert 1 <= out['one'] == out['expected'] <= 8
+  assert out['images'] > 30 and not out['broken']
+  assert out['sideways'] == 0  # Nothing makes a phone scroll sideways.

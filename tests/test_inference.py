@@ -1,0 +1,134 @@
+"""`load(DIR).predict(images)`, and the command that shows it."""
+
+from absl import flags
+from absl.testing import flagsaver
+from attribution.errors import InputError
+import impactx_jax
+from impactx_jax import explain
+from impactx_jax import methods
+from impactx_jax import restore
+from impactx_jax import workdirs
+import jax
+import matplotlib.image
+import numpy as np
+from PIL import Image
+import pytest
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+def test_predicts_what_the_restored_network_does(finished_workdir):
+  model = impactx_jax.load(finished_workdir)
+  assert model.method == 'impactx'
+  assert model.class_names == tuple('0123456789')
+  explained = model.predict(IMAGES)
+  method, variables = restore.network(
+      workdirs.open_workdir(finished_workdir), 'impactx'
+  )
+  expected = method.predict(variables, IMAGES / np.float32(255))
+  np.testing.assert_allclose(
+      explained.probabilities, jax.nn.softmax(expected.logits), atol=1e-5
+  )
+  np.testing.assert_allclose(
+      explained.attribution, expected.attribution, atol=1e-5
+  )
+  np.testing.assert_array_equal(
+      explained.classes, np.argmax(expected.logits, axis=-1)
+  )
+
+
+def test_bytes_and_floats_mean_the_same(finished_workdir):
+  model = impactx_jax.load(finished_workdir)
+  np.testing.assert_allclose(
+      model.predict(IMAGES).probabilities,
+      model.predict(IMAGES / 255).probabilities,
+      atol=1e-6,
+  )
+
+
+def test_the_baseline_has_no_map(finished_workdir):
+  explained = impactx_jax.load(finished_workdir, 'baseline').predict(IMAGES)
+  assert explained.attribution is None
+  assert explained.probabilities.shape == (3, 10)
+
+
+def test_r2_is_the_one_of_the_training_run(finished_workdir):
+  summary = workdirs.read_summary(
+      workdirs.open_workdir(finished_workdir) / 'impactx'
+  )
+  assert impactx_jax.load(finished_workdir).map_r2 == summary['map_r2']
+  assert impactx_jax.load(finished_workdir, 'baseline').map_r2 is None
+
+
+@pytest.mark.parametrize(
+    'images, message',
+    [
+        (IMAGES[:, :16], r'\(3, 16, 32, 3\)'),
+        (IMAGES[0], r'\(32, 32, 3\)'),
+        (IMAGES.astype(np.float32), 'reach from 0 to 255'),
+        (np.full((1, 32, 32, 3), np.nan), 'reach from nan'),
+    ],
+)
+def test_images_that_it_does_not_take(finished_workdir, images, message):
+  with pytest.raises(InputError, match=message):
+    impactx_jax.load(finished_workdir).predict(images)
+
+
+def test_a_method_that_was_not_trained_there(finished_workdir):
+  with pytest.raises(InputError, match='it has baseline, impactx, impactx_la'):
+    impactx_jax.load(finished_workdir, 'abn')
+
+
+def test_a_method_that_needs_maps(finished_workdir, monkeypatch):
+  network = methods.Method(None, None, None, predicts_from_maps=True)
+  monkeypatch.setattr(restore, 'network', lambda *_: (network, None))
+  with pytest.raises(InputError, match='needs the attribution maps'):
+    impactx_jax.load(finished_workdir)
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+  flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def picture(tmp_path):
+  path = tmp_path / 'seven.png'
+  Image.fromarray(IMAGES[0]).save(path)
+  return str(path)
+
+
+def run(workdir, out, *paths):
+  with flagsaver.flagsaver(out=str(out)):
+    explain._explain(None, str(workdir), *paths)
+
+
+def test_explain_prints_the_five_likeliest(
+    finished_workdir, tmp_path, picture, capsys
+):
+  run(finished_workdir, tmp_path / 'out', picture)
+  text = capsys.readouterr().out
+  explained = impactx_jax.load(finished_workdir).predict(IMAGES[:1])
+  scores = np.sort(100 * explained.probabilities[0])[::-1]
+  rows = [line.split() for line in text.splitlines() if line[:1].isdigit()]
+  assert rows[0][0] == str(explained.classes[0])
+  assert [row[1] for row in rows] == [f'{s:.1f}' for s in scores[:5]]
+  assert 'The map is a prediction' in text and 'Map R2' in text
+  pixels = matplotlib.image.imread(tmp_path / 'out' / 'seven.explained.png')
+  assert pixels[..., :3].std() > 0.05
+
+
+def test_explain_reads_all_before_it_writes_any(
+    finished_workdir, tmp_path, picture
+):
+  with pytest.raises(InputError, match='no picture'):
+    run(finished_workdir, tmp_path / 'out', picture, '/nowhere.png')
+  assert not (tmp_path / 'out').exists()
+  with pytest.raises(InputError, match='Name the pictures'):
+    run(finished_workdir, tmp_path / 'out')
+
+
+def test_two_pictures_of_one_name_are_both_kept():
+  assert explain._file_names(('a/x.png', 'b/x.jpg', 'y.png')) == [
+      'x.1.explained.png', 'x.2.explained.png', 'y.explained.png'
+  ]

@@ -1,0 +1,163 @@
+"""A method's own map and explainers, measured on one model."""
+
+import dataclasses
+
+from attribution import explainers
+from attribution import maskers
+from impactx_jax import measure_maps
+from impactx_jax import restore
+from impactx_jax import workdirs
+from impactx_jax.data import sources
+import jax
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope='module')
+def network(finished_workdir):
+  return restore.network(workdirs.open_workdir(finished_workdir), 'impactx')
+
+
+@pytest.fixture(scope='module')
+def config(finished_workdir):
+  config = workdirs.read_config(workdirs.open_workdir(finished_workdir))
+  with config.unlocked():
+    config.evaluation.explainers = ('input_x_gradient', 'random')
+  return config
+
+
+@pytest.fixture(scope='module')
+def dataset(config):
+  return sources.load(config.data, config.seed)
+
+
+@pytest.fixture(scope='module')
+def measured(config, dataset, network):
+  return measure_maps.measure(config, dataset, network)
+
+
+def test_all_maps_are_there_the_reference_first(measured):
+  names = ['partition', 'impactx', 'input_x_gradient', 'random']
+  assert list(measured.maps) == list(measured.curves) == names
+  assert {len(x) for x in measured.maps.values()} == {len(measured.images)}
+  assert len(measured.images) == 8
+
+
+def test_they_share_model_images_and_noise(measured):
+  reference = measured.curves['partition']
+  ends = [0, -1]  # The clean image, and all noise: no map matters there.
+  for curve in measured.curves.values():
+    np.testing.assert_allclose(
+        curve[:, ends], reference[:, ends], atol=1e-6
+    )
+  np.testing.assert_allclose(
+      reference[:, 0], measured.probabilities.max(-1), atol=1e-6
+  )
+  assert np.any(measured.curves['random'] != reference)
+
+
+def test_shap_explains_the_network_and_the_class_it_predicts(
+    measured, network
+):
+  method, variables = network
+
+  def probability(images):
+    scores = jax.nn.softmax(method.predict(variables, images).logits)
+    return np.asarray(scores)[np.arange(8), measured.predicted]
+
+  hidden = maskers.background(measured.images, 'blur')
+  np.testing.assert_allclose(
+      measured.maps['partition'].sum(axis=(1, 2, 3)),
+      probability(measured.images) - probability(hidden),
+      atol=1e-4,
+  )
+  assert measured.values['completeness_gap']['partition'].max() < 1e-4
+  assert 'impactx' not in measured.values['completeness_gap']
+
+
+def test_the_own_map_is_the_decoders(measured, network):
+  method, variables = network
+  expected = method.predict(variables, measured.images).attribution
+  np.testing.assert_allclose(measured.maps['impactx'], expected, atol=1e-5)
+
+
+def test_the_close_look(measured):
+  values = measured.values
+  assert {len(x) for x in values['stability'].values()} == {2}
+  # The reference has the budget of the Owen values that it is compared with.
+  np.testing.assert_allclose(values['rank_correlation']['partition'], 1)
+  np.testing.assert_allclose(
+      values['relative_l2']['partition'], 0, atol=1e-4
+  )
+  # Noise for each image and class: it does not know the network.
+  np.testing.assert_allclose(values['randomisation']['random'], 1)
+  assert values['stability']['random'].max() < 0.9
+
+
+def test_random_parameters_are_the_trained_ones_in_another_order(network):
+  scrambled = measure_maps.randomised(network, 0)
+  for old, new in zip(
+      jax.tree.leaves(network[1]), jax.tree.leaves(scrambled), strict=True
+  ):
+    np.testing.assert_array_equal(np.sort(old, None), np.sort(new, None))
+  kernel = network[1]['collections']['classifier']['params']['trunk']['conv1']
+  other = scrambled['collections']['classifier']['params']['trunk']['conv1']
+  assert np.any(kernel['kernel'] != other['kernel'])  # Of M as well.
+
+
+def test_the_summary_has_means_and_intervals(measured, config):
+  summary = measured.summary(config.evaluation, 0)
+  assert summary['images'] == 8 and summary['region'] == 4
+  for measure, by_name in summary['measures'].items():
+    for name, found in by_name.items():
+      values = measured.values[measure][name]
+      assert found['mean'] == pytest.approx(np.mean(values))
+      low, high = found['interval']
+      assert low <= found['mean'] <= high
+  area = measured.values['morf_area']
+  difference = summary['morf_area_to_reference']['impactx']
+  assert difference['mean'] == pytest.approx(
+      np.mean(area['impactx'] - area['partition'])
+  )
+  assert 'partition' not in summary['morf_area_to_reference']
+
+
+def test_every_measure_is_known(measured):
+  assert measured.values.keys() <= measure_maps.MEASURES.keys()
+
+
+def test_masks_give_epg_and_iou(config, dataset, network):
+  # A mask for each image: its bright half.
+  def with_masks(columns):
+    mask = columns['image'].mean(axis=-1, keepdims=True) > 127
+    return {**columns, 'mask': mask}
+
+  masked = dataclasses.replace(
+      dataset,
+      test=with_masks(dataset.test),
+      validation=with_masks(dataset.validation),
+  )
+  values = measure_maps.measure(config, masked, network).values
+  for name in ('epg', 'iou'):
+    assert values[name].keys() == {
+        'partition', 'impactx', 'input_x_gradient', 'random'
+    }
+  # Black pixels get nothing of it: all its energy is where there is light.
+  assert values['epg']['input_x_gradient'].mean() > (
+      values['epg']['random'].mean()
+  )
+
+
+def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
+  method, variables = network
+  names = {}
+  for layers in (None, method.layers):
+    cut = dataclasses.replace(method, layers=layers)
+    config = config.copy_and_resolve_references()
+    config.evaluation.explainers = ('grad_cam',)
+    makers = measure_maps.map_makers(config, (cut, variables), {
+        'masker': 'blur', 'blur_kernel': 0, 'mask_value': np.zeros(())
+    })
+    names[layers is None] = set(makers)
+  assert names[False] - names[True] == {'grad_cam'}
+  assert set(explainers.EXPLAINERS) >= names[False] - {'impactx'}
