@@ -164,6 +164,9 @@ def get_config() -> ConfigDict:
   # random parameters, and with so many evaluations.
   config.evaluation.close_images = 16
   config.evaluation.reference_evals = 8000
+  # Workdir of the same run with another seed, whose maps are compared as well;
+  # '': none.
+  config.evaluation.other = ''
   # Standard deviation of that noise; pixels are in [0, 1].
   config.evaluation.noise = 0.02
   # Images shown in panels.png.

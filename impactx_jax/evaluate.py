@@ -56,6 +56,7 @@ def evaluate(
     dataset: sources.Dataset,
     tests: dict[str, dict[str, Any]],
     network: Network,
+    other: Network | None = None,
 ) -> tuple[dict[str, Any], measure_maps.Measured | None]:
   """Gathers what trained networks say of the test split; measures their maps.
 
@@ -64,6 +65,7 @@ def evaluate(
     dataset: The data.
     tests: What `test` gave, by the name of the method.
     network: Of `config.method.name`, whose maps are measured.
+    other: The same, trained with another seed.
 
   Returns:
     The metrics, JSON-compatible, and what was measured of the maps, None for
@@ -75,7 +77,7 @@ def evaluate(
   }
   if not has_maps(network, dataset):
     return metrics, None
-  measured = measure_maps.measure(config, dataset, network)
+  measured = measure_maps.measure(config, dataset, network, other)
   metrics['maps'] = measured.summary(config.evaluation, config.seed)
   return metrics, measured
 

@@ -4,7 +4,6 @@ All explain the same model, the class that it predicts on the clean image, and
 all meet the same noise (IMPACTX, section 5.2).
 """
 
-from collections.abc import Callable
 import dataclasses
 import functools
 from typing import Any
@@ -13,7 +12,6 @@ from absl import logging
 from attribution import explainers
 from attribution import maskers
 from impactx_jax import evaluators
-from impactx_jax import methods
 from impactx_jax import rng
 from impactx_jax import teachers
 from impactx_jax.data import batches
@@ -26,25 +24,7 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
-Network = tuple[methods.Method, dict[str, Any]]
-# images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
-MapFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
-# Measure -> whether a larger value is a better map.
-MEASURES = {
-    'morf_area': False,
-    'morf_aopc': True,
-    'lerf_area': True,
-    'deletion_area': False,
-    'insertion_area': True,
-    'epg': True,
-    'iou': True,
-    'completeness_gap': False,
-    'rank_correlation': True,
-    'cosine': True,
-    'relative_l2': False,
-    'stability': True,
-    'randomisation': False,
-}
+Network = teachers.Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +90,19 @@ def region_of(options, shape: tuple[int, ...]) -> int:
   return options.region or max(1, min(shape[1:3]) // 8)
 
 
-def measure(config, dataset: sources.Dataset, network: Network) -> Measured:
+def measure(
+    config,
+    dataset: sources.Dataset,
+    network: Network,
+    other: Network | None = None,
+) -> Measured:
   """Measures a method's own map and the explainers of the config.
 
   Args:
     config: The whole config.
     dataset: The data; test images are chosen by their ids.
     network: Of `config.method.name`.
+    other: The same, trained with another seed.
   """
   options = config.evaluation
   method, variables = network
@@ -127,7 +113,7 @@ def measure(config, dataset: sources.Dataset, network: Network) -> Measured:
   ).logits
   predicted = logits.argmax(-1)
   masking = teachers.masking(config.attribution, dataset.train['image'])
-  makers = map_makers(config, network, masking)
+  makers = teachers.map_makers(config, network, masking)
   logging.info(
       'Explaining %s on %d test images, for comparison: %s.',
       config.method.name, len(images), ', '.join(makers),
@@ -138,7 +124,9 @@ def measure(config, dataset: sources.Dataset, network: Network) -> Measured:
   }
   curves, values = perturb(config, network, images, predicted, maps, masking)
   values |= gaps(config, network, images, predicted, maps, masking)
-  values |= close_look(config, network, images, predicted, maps, masking)
+  values |= close_look(
+      config, network, images, predicted, maps, masking, other
+  )
   if 'mask' in dataset.test:
     values |= localise(config, dataset, network, columns['mask'], maps, makers)
   return Measured(
@@ -161,42 +149,6 @@ def _chosen(
   priority = rng.uniform_by_id(seed, 'evaluation', columns['id'])
   rows = np.argsort(priority, kind='stable')[:count]
   return {name: column[rows] for name, column in columns.items()}
-
-
-def map_makers(
-    config, network: Network, masking: dict[str, Any]
-) -> dict[str, MapFn]:
-  """Returns what makes the maps that are compared, by name.
-
-  The reference is first, the method's own map second.
-  """
-  method, variables = network
-  output = config.attribution.explained_output
-  score_fn = functools.partial(teachers.scores, method, variables, output)
-  layers = teachers.layers(method, variables, output)
-
-  def explainer(name):
-    attribution = config.attribution.copy_and_resolve_references()
-    attribution.explainer = name
-    return teachers.explainer(score_fn, attribution, masking, layers=layers)
-
-  def own(images, classes):
-    columns = {'image': images, 'label': classes}
-    return evaluators.predict(
-        method, variables, columns, config.evaluation.batch_size
-    ).attribution
-
-  reference = config.attribution.explainer
-  makers = {reference: explainer(reference), config.method.name: own}
-  for name in config.evaluation.explainers:
-    if name == 'grad_cam' and layers is None:
-      logging.info(
-          'Grad-CAM is left out: %s says not where to cut its network.',
-          config.method.name,
-      )
-    elif name not in makers:
-      makers[name] = explainer(name)
-  return makers
 
 
 def perturb(
@@ -276,6 +228,7 @@ def close_look(
     classes: np.ndarray,
     maps: dict[str, np.ndarray],
     masking: dict[str, Any],
+    other: Network | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
   """Measures on a few images what needs maps to be made anew.
 
@@ -283,7 +236,8 @@ def close_look(
   values of `evaluation.reference_evals` evaluations; `stability` is the cosine
   with the map of the image with a little noise; `randomisation` the rank
   correlation with the map of a network whose parameters are random (Adebayo et
-  al., 2018), in magnitude.
+  al., 2018), in magnitude; `seed_agreement` the cosine with the map of the
+  same class of the network of another seed.
   """
   options = config.evaluation
   count = options.close_images
@@ -292,15 +246,20 @@ def close_look(
   many = config.copy_and_resolve_references()
   many.attribution.max_evals = options.reference_evals
   reference = config.attribution.explainer
-  owen = map_makers(many, network, masking)[reference](images, classes)
+  owen = teachers.map_makers(many, network, masking)[reference](images, classes)
   noise = rng.numpy_stream(config.seed, 'stability').normal(
       0, options.noise, images.shape
   )
   noisy = np.clip(images + noise, 0, 1).astype(np.float32)
   scrambled = network[0], randomised(network, config.seed)
-  makers = map_makers(config, network, masking)
-  random_makers = map_makers(config, scrambled, masking)
+  makers = teachers.map_makers(config, network, masking)
+  random_makers = teachers.map_makers(config, scrambled, masking)
   values: dict[str, dict[str, np.ndarray]] = {}
+  if other:
+    values['seed_agreement'] = {
+        name: agreement.cosine(maps[name], make(images, classes))
+        for name, make in teachers.map_makers(config, other, masking).items()
+    }
   for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
     for measure, compare, other in (
         ('rank_correlation', agreement.rank_correlation, owen),
@@ -338,7 +297,7 @@ def localise(
     network: Network,
     masks: np.ndarray,
     maps: dict[str, np.ndarray],
-    makers: dict[str, MapFn],
+    makers: dict[str, teachers.MapFn],
 ) -> dict[str, dict[str, np.ndarray]]:
   """Measures EPG and IoU; the threshold is chosen on validation images."""
   held_out = _chosen(

@@ -238,6 +238,24 @@ class Pipeline(workspace.Workspace):
       files.write_json(path, result)
     return result
 
+  def _other_seed(self):
+    """Returns the same method, trained with another seed, if one is named."""
+    path = self.config.evaluation.other
+    if not path:
+      return None
+    home = workdirs.open_workdir(path, '--config.evaluation.other')
+    name = self.config.method.name
+    summary = workdirs.read_summary(home / name)
+    if summary is None or summary['data']['class_names'] != list(
+        self.dataset.class_names
+    ):
+      raise InputError(
+          f'{home} holds no {name} trained on these classes. Give the workdir '
+          'of the same run with another seed with --config.evaluation.other='
+          'DIR.'
+      )
+    return restore.network(home, name)
+
   def evaluate(self, again: bool = False) -> None:
     """Measures the classifier and the method, and draws the panels."""
     directory = self.workdir / 'report'
@@ -268,6 +286,7 @@ class Pipeline(workspace.Workspace):
           self.dataset,
           tests,
           restore.network(self.workdir, self.config.method.name),
+          self._other_seed(),
       )
       metrics['inputs'] = inputs
       metrics['provenance'] = provenance.collect()

@@ -4,14 +4,21 @@ from collections.abc import Callable
 import functools
 from typing import Any
 
+from absl import logging
 from attribution import explainers
 from attribution import maskers
 from attribution import model_fn
 from attribution.service import Teacher
+from impactx_jax import evaluators
 from impactx_jax import methods
 from impactx_jax.workdirs import IGNORED
 import jax
 import numpy as np
+
+
+Network = tuple[methods.Method, dict[str, Any]]
+# images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
+MapFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def create(
@@ -145,6 +152,42 @@ def explainer(
       images_per_step=attribution.images_per_step or None,
       **masking_options,
   )
+
+
+def map_makers(
+    config, network: Network, masking: dict[str, Any]
+) -> dict[str, MapFn]:
+  """Returns what makes the maps that are compared, by name.
+
+  The reference is first, the method's own map second.
+  """
+  method, variables = network
+  output = config.attribution.explained_output
+  score_fn = functools.partial(scores, method, variables, output)
+  cut = layers(method, variables, output)
+
+  def of(name):
+    attribution = config.attribution.copy_and_resolve_references()
+    attribution.explainer = name
+    return explainer(score_fn, attribution, masking, layers=cut)
+
+  def own(images, classes):
+    columns = {'image': images, 'label': classes}
+    return evaluators.predict(
+        method, variables, columns, config.evaluation.batch_size
+    ).attribution
+
+  reference = config.attribution.explainer
+  makers = {reference: of(reference), config.method.name: own}
+  for name in config.evaluation.explainers:
+    if name == 'grad_cam' and cut is None:
+      logging.info(
+          'Grad-CAM is left out: %s says not where to cut its network.',
+          config.method.name,
+      )
+    elif name not in makers:
+      makers[name] = of(name)
+  return makers
 
 
 def settings(attribution) -> dict[str, Any]:

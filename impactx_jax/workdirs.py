@@ -94,6 +94,7 @@ def with_absolute_paths(config) -> ml_collections.ConfigDict:
       ('classifier', 'workdir'),
       ('attribution', 'classifier'),
       ('attribution', 'workdir'),
+      ('evaluation', 'other'),
   ):
     if path := config[section][field]:
       config[section][field] = str(checkpoints.absolute(path))

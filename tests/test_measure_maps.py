@@ -6,8 +6,10 @@ from attribution import explainers
 from attribution import maskers
 from impactx_jax import measure_maps
 from impactx_jax import restore
+from impactx_jax import teachers
 from impactx_jax import workdirs
 from impactx_jax.data import sources
+from impactx_jax.report import page
 import jax
 import numpy as np
 import pytest
@@ -105,6 +107,15 @@ def test_random_parameters_are_the_trained_ones_in_another_order(network):
   assert np.any(kernel['kernel'] != other['kernel'])  # Of M as well.
 
 
+def test_another_seed_is_compared(config, dataset, network):
+  scrambled = network[0], measure_maps.randomised(network, 0)
+  for other, same in ((network, True), (scrambled, False)):
+    values = measure_maps.measure(config, dataset, network, other).values
+    found = values['seed_agreement']
+    assert np.allclose(found['impactx'], 1, atol=1e-5) == same
+    np.testing.assert_allclose(found['random'], 1)  # The same for all.
+
+
 def test_the_summary_has_means_and_intervals(measured, config):
   summary = measured.summary(config.evaluation, 0)
   assert summary['images'] == 8 and summary['region'] == 4
@@ -122,8 +133,8 @@ def test_the_summary_has_means_and_intervals(measured, config):
   assert 'partition' not in summary['morf_area_to_reference']
 
 
-def test_every_measure_is_known(measured):
-  assert measured.values.keys() <= measure_maps.MEASURES.keys()
+def test_the_page_knows_every_measure(measured):
+  assert measured.values.keys() <= page.MEASURES.keys()
 
 
 def test_masks_give_epg_and_iou(config, dataset, network):
@@ -155,7 +166,7 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
     cut = dataclasses.replace(method, layers=layers)
     config = config.copy_and_resolve_references()
     config.evaluation.explainers = ('grad_cam',)
-    makers = measure_maps.map_makers(config, (cut, variables), {
+    makers = teachers.map_makers(config, (cut, variables), {
         'masker': 'blur', 'blur_kernel': 0, 'mask_value': np.zeros(())
     })
     names[layers is None] = set(makers)

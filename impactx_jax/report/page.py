@@ -23,6 +23,7 @@ MEASURES = {
     'cosine': ('cosine with Owen', 'higher: closer'),
     'relative_l2': ('distance to Owen', 'lower: closer'),
     'stability': ('stability under noise', '1: the same map'),
+    'seed_agreement': ('cosine with another seed', '1: the same map'),
     'randomisation': ('likeness after randomising', '0: it follows the model'),
     'completeness_gap': ('completeness gap', '0: complete'),
 }
