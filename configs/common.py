@@ -58,14 +58,20 @@ def get_config() -> ConfigDict:
   config.data.image_size = (32, 32)
 
   config.model = ConfigDict()
-  # Backbone of A, and of LEP: 'lenet5', or a file FILE.py of yours that
-  # defines BACKBONE, an impactx_jax.models.Backbone.
+  # Backbone of A, and of LEP: 'lenet5', 'mobilenet', 'efficientnet_b2', or a
+  # file FILE.py of yours that defines BACKBONE, an impactx_jax.models.Backbone.
   config.model.name = 'lenet5'
   # Multiplies the channels of every layer.
   config.model.width = 1.0
-  # 'relu', 'tanh' or 'sigmoid'.
+  # Side in pixels that images are resized to inside the model; 0: none.
+  config.model.input_size = 0
+  # Share of the features that the head drops in training; of the blocks that
+  # an EfficientNet skips, at its end.
+  config.model.dropout = 0.0
+  config.model.drop_path = 0.0
+  # Of LeNet-5: 'relu', 'tanh' or 'sigmoid'.
   config.model.activation = 'relu'
-  # 'max' or 'mean'.
+  # Of LeNet-5: 'max' or 'mean'.
   config.model.pooling = 'max'
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'

@@ -106,6 +106,8 @@ def train_step(
       crop_padding=training.crop_padding,
   )
   key = jax.random.fold_in(rng.stream(seed, 'loss'), state.step)
+  # Each device drops features of its own.
+  key = jax.random.fold_in(key, batch['position'][0])
   (_, aux), gradients = jax.value_and_grad(method.loss, has_aux=True)(
       state.params, collections, batch, key
   )

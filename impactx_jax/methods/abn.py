@@ -75,12 +75,12 @@ def create(config, task: base.Task) -> base.Method:
     return variables.pop('params'), variables
 
   def loss(params, collections, batch, rng):
-    del rng
     (logits, attention_logits, _), collections = network.apply(
         {'params': params, **collections},
         batch['image'],
         train=True,
         mutable=list(collections),
+        rngs={'dropout': rng},
     )
     perception = losses.cross_entropy(logits, batch['label'])
     attention = losses.cross_entropy(attention_logits, batch['label'])

@@ -21,12 +21,12 @@ def create(config, task: base.Task) -> base.Method:
     return variables.pop('params'), variables
 
   def loss(params, collections, batch, rng):
-    del rng
     scores, collections = network.apply(
         {'params': params, **collections},
         batch['image'],
         train=True,
         mutable=list(collections),
+        rngs={'dropout': rng},
     )
     values = losses.cross_entropy(scores.logits, batch['label'])
     accuracy = scores.logits.argmax(-1) == batch['label']

@@ -40,7 +40,7 @@ def create(config, task: base.Task) -> base.Method:
       params = {**params, 'lep': {**params['lep'], 'trunk': trunk}}
     return params, {**variables, 'classifier': classifier}
 
-  def apply(params, collections, images, train):
+  def apply(params, collections, images, train, rng=None):
     own = {k: v for k, v in collections.items() if k != 'classifier'}
     outputs, own = network.apply(
         {'params': params, **own},
@@ -48,13 +48,13 @@ def create(config, task: base.Task) -> base.Method:
         m_output(collections, images),
         train,
         mutable=list(own) if train else [],
+        rngs={'dropout': rng} if train else None,
     )
     return *outputs, {**own, 'classifier': collections['classifier']}
 
   def loss(params, collections, batch, rng):
-    del rng
     logits, cells, collections = apply(
-        params, collections, batch['image'], train=True
+        params, collections, batch['image'], train=True, rng=rng
     )
     total, metrics = equation_1(logits, cells, batch, options)
     return total.mean(), base.Aux(collections, metrics)
@@ -120,7 +120,9 @@ def create_network(config, task: base.Task) -> networks.ImpactX:
   cells = height // options.map_cell, width // options.map_cell
   return networks.ImpactX(
       lep=networks.LatentExplanationPredictor(
-          models.create_trunk(config.model), options.lep_units
+          models.create_trunk(config.model),
+          options.lep_units,
+          models.find(config.model.name).pool,
       ),
       decoder=networks.Decoder(
           (*cells, channels),

@@ -43,10 +43,12 @@ def create(config, task: base.Task) -> base.Method:
         'step': jnp.zeros((), jnp.int32),
     }
 
-  def apply(params, collections, images, train):
+  def apply(params, collections, images, train, rng=None):
+    rngs = {'dropout': rng} if train else None
     scores, own = classifier.apply(
         {'params': params['m'], **collections['m']}, images, train,
         mutable=list(collections['m']) if train else [],
+        rngs=rngs,
     )
     outputs, branch = network.apply(
         {'params': params['branch'], **collections['branch']},
@@ -54,6 +56,7 @@ def create(config, task: base.Task) -> base.Method:
         getattr(scores, options.m_output),
         train,
         mutable=list(collections['branch']) if train else [],
+        rngs=rngs,
     )
     return *outputs, {**collections, 'm': own, 'branch': branch}
 
@@ -100,9 +103,8 @@ def create(config, task: base.Task) -> base.Method:
     }
 
   def loss(params, collections, batch, rng):
-    del rng
     logits, cells, collections = apply(
-        params, collections, batch['image'], train=True
+        params, collections, batch['image'], train=True, rng=rng
     )
     total, metrics = impactx.equation_1(logits, cells, batch, options)
     has_map = batch['has_map']

@@ -47,7 +47,9 @@ def create(config, task: base.Task) -> base.Method:
   m_scores = baseline.from_variables(config, task.num_classes)
   network = ExplanationClassifier(
       networks.LatentExplanationPredictor(
-          models.create_trunk(config.model), options.lep_units
+          models.create_trunk(config.model),
+          options.lep_units,
+          models.find(config.model.name).pool,
       ),
       task.num_classes,
   )
@@ -63,7 +65,7 @@ def create(config, task: base.Task) -> base.Method:
     variables = dict(network.init(rng, maps, m))
     return variables.pop('params'), {**variables, 'classifier': classifier}
 
-  def apply(params, collections, images, maps, train):
+  def apply(params, collections, images, maps, train, rng=None):
     own = {k: v for k, v in collections.items() if k != 'classifier'}
     logits, own = network.apply(
         {'params': params, **own},
@@ -71,13 +73,13 @@ def create(config, task: base.Task) -> base.Method:
         m_output(collections, images),
         train,
         mutable=list(own) if train else [],
+        rngs={'dropout': rng} if train else None,
     )
     return logits, {**own, 'classifier': collections['classifier']}
 
   def loss(params, collections, batch, rng):
-    del rng
     logits, collections = apply(
-        params, collections, batch['image'], batch['map'], train=True
+        params, collections, batch['image'], batch['map'], train=True, rng=rng
     )
     values = losses.cross_entropy(logits, batch['label'])
     metrics = base.mean_metrics(

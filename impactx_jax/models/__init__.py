@@ -10,12 +10,18 @@ import pathlib
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from flax import linen as nn
+from impactx_jax.models import efficientnet
 from impactx_jax.models import lenet
+from impactx_jax.models import mobilenet
 from impactx_jax.models.base import Backbone as Backbone
 from impactx_jax.models.base import Classifier as Classifier
 from impactx_jax.models.base import Scores as Scores
 
-BACKBONES: dict[str, Backbone] = {'lenet5': lenet.BACKBONE}
+BACKBONES: dict[str, Backbone] = {
+    'lenet5': lenet.BACKBONE,
+    'mobilenet': mobilenet.BACKBONE,
+    'efficientnet_b2': efficientnet.BACKBONE,
+}
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -42,7 +48,21 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
         f'config.model.width is {model.width}; it must be above 0 and at most '
         '64. Change it with --config.model.width=W.'
     )
+  for field in ('dropout', 'drop_path'):
+    if not 0 <= model[field] < 1:
+      raise InputError(
+          f'config.model.{field} is {model[field]}; it must be at least 0 and '
+          f'below 1. Change it with --config.model.{field}=P.'
+      )
   smallest = backbone.min_size
+  if model.input_size and model.input_size < smallest:
+    raise InputError(
+        f'config.model.input_size is {model.input_size}; {model.name} needs '
+        f'{smallest} or more, or 0 for images as they are. Change it with '
+        '--config.model.input_size=N.'
+    )
+  if model.input_size:
+    return
   if image_shape is not None and min(image_shape[:2]) < smallest:
     raise InputError(
         f'{model.name} needs images of at least {smallest}x{smallest} pixels, '

@@ -23,6 +23,16 @@ class Scores(NamedTuple):
   features: jax.Array
 
 
+def flatten(features: jax.Array) -> jax.Array:
+  """[B, …] -> [B, F]."""
+  return features.reshape(features.shape[0], -1)
+
+
+def global_mean(features: jax.Array) -> jax.Array:
+  """The mean over all places: [B, h, w, F] -> [B, F]."""
+  return features.mean(axis=(1, 2))
+
+
 @dataclasses.dataclass(frozen=True)
 class Backbone:
   """The parts of a classifier, each made from `config.model`.
@@ -37,12 +47,14 @@ class Backbone:
     attention_stage: model -> the module with which ABN's attention branch
       begins, of the shape of the last stage at stride 1: [B, h, w, F] ->
       [B, h, w, F'].
+    pool: Features [B, h, w, F] -> what LEP's dense layer sees, [B, F'].
   """
 
   trunk: Callable[[ConfigDict], nn.Module]
   head: Callable[[ConfigDict, int], nn.Module]
   min_size: int = 1
   attention_stage: Callable[[ConfigDict], nn.Module] | None = None
+  pool: Callable[[jax.Array], jax.Array] = flatten
 
 
 def dtype_of(model: ConfigDict) -> jnp.dtype:
@@ -55,11 +67,29 @@ def scaled(model: ConfigDict, channels: int) -> int:
   return max(1, round(channels * model.width))
 
 
-def batch_norm(train: bool, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
-  """Normalises with the whole batch's statistics, of all devices together."""
+def resize(images: jax.Array, side: int) -> jax.Array:
+  """Brings images [B, H, W, C] to side x side pixels, bilinearly; 0: as is."""
+  batch, height, width, channels = images.shape
+  if not side or (height, width) == (side, side):
+    return images
+  return jax.image.resize(images, (batch, side, side, channels), 'bilinear')
+
+
+def batch_norm(
+    train: bool, dtype: jnp.dtype, name: str, momentum: float = 0.9
+) -> nn.BatchNorm:
+  """Normalises with the whole batch's statistics, of all devices together.
+
+  Args:
+    train: Whether the batch's statistics are used, and remembered.
+    dtype: Of the computation.
+    name: Of the layer.
+    momentum: Share of the old statistics that each batch leaves.
+  """
   return nn.BatchNorm(
       use_running_average=not train,
-      momentum=0.9,
+      momentum=momentum,
+      epsilon=1e-3,
       axis_name=parallel.AXIS if train else None,
       dtype=dtype,
       name=name,

@@ -1,9 +1,11 @@
 """The trainable half of IMPACTX: LEP, decoder and final classifier."""
 
+from collections.abc import Callable
 import math
 
 from attribution.errors import InputError
 from flax import linen as nn
+from impactx_jax.models.base import flatten
 import jax
 import jax.numpy as jnp
 
@@ -14,10 +16,12 @@ class LatentExplanationPredictor(nn.Module):
   Attributes:
     trunk: Made as A's.
     units: Size of the latent code z.
+    pool: The trunk's features -> what the dense layer sees, as A's head does.
   """
 
   trunk: nn.Module
   units: int = 512
+  pool: Callable[[jax.Array], jax.Array] = flatten
 
   def setup(self):
     self.code = nn.Dense(self.units)
@@ -28,7 +32,7 @@ class LatentExplanationPredictor(nn.Module):
 
   def encode(self, features: jax.Array) -> jax.Array:
     """The trunk's features [B, h, w, F] -> z float32 [B, units]."""
-    return nn.sigmoid(self.code(features.reshape(features.shape[0], -1)))
+    return nn.sigmoid(self.code(self.pool(features).astype(jnp.float32)))
 
 
 class Decoder(nn.Module):
