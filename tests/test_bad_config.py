@@ -23,6 +23,7 @@ NAMES = (
     ('model.pooling', 'maxx', 'max', 'mean'),
     ('model.dtype', 'float23', 'float32', 'bfloat16'),
     ('method.m_output', 'logit', 'logits', 'features'),
+    ('method.maps', 'shufled', 'shuffled', 'other_class'),
     ('method.lep_init', 'scratsh', 'scratch', 'from_classifier'),
     ('method.map_scaling', 'maxabs', 'max_abs', 'global_std'),
     ('classifier.training.schedule', 'cosin', 'cosine', 'constant'),
@@ -67,6 +68,14 @@ VALUES = (
     ('method.decoder_start', 0),
     ('method.classifier_hidden', -1),
     ('method.map_channels', 2),
+    ('method.map_cell', 0),
+    ('method.refresh_every', 0),
+    ('method.refresh_evals', 2),
+    ('data.label_fraction', 0.0),
+    ('data.label_fraction', 1.5),
+    ('data.label_fraction', float('nan')),
+    ('model.width', 0.0),
+    ('model.width', 65.0),
     ('attribution.max_evals', 1),
     ('attribution.batch_size', 1),
     ('attribution.images_per_step', -1),
@@ -105,6 +114,18 @@ def test_option_that_the_explainer_cannot_meet_is_refused(
       config, tmp_path / 'run', 'all', *parts, f'--config.attribution.{path}='
   )
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+def test_the_baseline_is_no_second_method(tmp_path):
+  config = common.get_config()
+  config.method.name = 'baseline'
+  message = refused(
+      config, tmp_path / 'run', 'all', "'baseline'", 'baseline_matched',
+      '--config.method.name=',
+  )
+  allowed = message.partition('Allowed: ')[2]
+  assert ' baseline,' not in f' {allowed}'
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')

@@ -110,7 +110,7 @@ def test_data_that_changed_since_stage_one_are_refused(
 
 
 @pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('start', [7, 12, 33])
+@pytest.mark.parametrize('start', [7, 12, 31])
 def test_size_that_the_decoder_cannot_reach_is_refused(
     tmp_path, tiny_config, start
 ):
@@ -120,6 +120,35 @@ def test_size_that_the_decoder_cannot_reach_is_refused(
       '16, 8, 4, 2, 1', '--config.method.decoder_start=N',
   )
   assert not begun(tmp_path)
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('name', ['impactx', 'impactx_single_stage', 'wae'])
+def test_cells_that_do_not_divide_the_image_are_refused(
+    tmp_path, tiny_config, name
+):
+  tiny_config.method.name = name
+  tiny_config.method.map_cell = 5
+  refused(
+      tiny_config, tmp_path, 'all', '5', '32x32', '--config.method.map_cell=N'
+  )
+  assert not begun(tmp_path)
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('cell', 'start'), [(2, 7), (8, 3)])
+def test_cells_that_the_decoder_cannot_reach_are_refused(
+    tmp_path, tiny_config, cell, start
+):
+  tiny_config.method.map_cell = cell
+  tiny_config.method.decoder_start = start
+  refused(
+      tiny_config, tmp_path, 'all', f'{32 // cell}x{32 // cell}',
+      f'from {start} ', '--config.method.decoder_start=N',
+  )
+  tiny_config.method.decoder_start = 4  # All of the cells, or by doubling.
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(tiny_config, tmp_path)
 
 
 @pytest.mark.usefixtures('no_work')

@@ -7,6 +7,7 @@ from impactx_jax import methods
 from impactx_jax import pipeline
 from impactx_jax import workdirs
 from impactx_jax.methods.base import Aux
+from impactx_jax.methods.base import Entry
 from impactx_jax.methods.base import Method
 from impactx_jax.methods.base import Prediction
 from impactx_jax.methods.base import mean_metrics
@@ -56,9 +57,13 @@ def _linear(task_classes: int, *, nan_at: int | None = None, layers=1):
 
 
 def _use_linear(monkeypatch, **options) -> None:
+  _use(monkeypatch, lambda _, task: _linear(task.num_classes, **options))
+
+
+def _use(monkeypatch, create) -> None:
+  """Puts another method in the place of stage one's."""
   monkeypatch.setitem(
-      methods.METHODS, 'baseline',
-      lambda config, task: _linear(task.num_classes, **options),
+      methods.METHODS, 'baseline', Entry(create, from_scratch=True)
   )
 
 
@@ -116,10 +121,7 @@ def test_validation_loss_that_is_nan_is_noticed(
     logits = method.predict(variables, images).logits
     return Prediction(jnp.where(spoilt, jnp.nan, logits))
 
-  monkeypatch.setitem(
-      methods.METHODS, 'baseline',
-      lambda *_: Method(method.init, method.loss, predict),
-  )
+  _use(monkeypatch, lambda *_: Method(method.init, method.loss, predict))
   refused(
       tiny_config, tmp_path, 'classifier', 'validation loss is nan', 'step 40,'
   )

@@ -109,7 +109,7 @@ def test_finished_workdir_is_evaluated_again_without_a_config(
   shutil.rmtree(report)
   in_process(main, f'--workdir={finished}', '--stage=evaluate')
   after = json.loads((report / 'metrics.json').read_text())
-  for name in ('accuracy', 'cross_entropy', 'morf', 'inputs', 'data'):
+  for name in ('accuracy', 'cross_entropy', 'maps', 'inputs', 'data'):
     assert after[name] == before[name]
   assert (report / 'panels.png').stat().st_size > 1000
   printed = capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 import json
 
-from attribution import maskers
 from impactx_jax import evaluate
 from impactx_jax import restore
 from impactx_jax import workdirs
@@ -38,42 +37,39 @@ def test_accuracy_is_that_of_the_restored_networks(
 
 
 def test_report_compares_the_map_with_shap_on_the_same_model(finished_workdir):
-  morf = load_metrics(finished_workdir)['morf']
-  assert morf['images'] == 8 and morf['draws'] == 2 and morf['region'] == 4
-  for name in ('area', 'aopc'):
-    assert morf[name].keys() == {'partition', 'impactx'}
-    assert len(set(morf[name].values())) == 2
+  maps = load_metrics(finished_workdir)['maps']
+  assert maps['images'] == 8 and maps['draws'] == 2 and maps['region'] == 4
+  assert maps['reference'] == 'partition'
+  for name in ('morf_area', 'morf_aopc'):
+    means = {
+        map_name: found['mean']
+        for map_name, found in maps['measures'][name].items()
+    }
+    assert means.keys() == {'partition', 'impactx', 'random'}
+    assert len(set(means.values())) == 3
 
 
-def test_measured_maps_share_model_images_and_noise(
+def test_results_are_those_of_the_test_split_one_by_one(
     finished_workdir, tiny_config
 ):
-  dataset = sources.load(tiny_config.data, tiny_config.seed)
-  network = restore.network(workdirs.open_workdir(finished_workdir), 'impactx')
-  summary, measured = evaluate.measure_maps(tiny_config, dataset, network)
-  assert summary['images'] == len(measured['images']) == 8
-  ends = [0, -1]  # The clean image, and all noise: no map matters there.
-  np.testing.assert_allclose(
-      measured['curves'][:, ends],
-      measured['reference_curves'][:, ends],
-      atol=1e-6,
+  test = sources.load(tiny_config.data, tiny_config.seed).test
+  method, variables = restore.network(
+      workdirs.open_workdir(finished_workdir), 'impactx'
   )
-  np.testing.assert_allclose(
-      measured['curves'][:, 0], measured['probability'], atol=1e-6
+  found = evaluate.test(method, variables, test, batch_size=50)
+  logits = np.asarray(
+      jax.jit(method.predict)(variables, batches.to_float(test['image'])).logits
   )
-  # SHAP's maps are of the class that IMPACTX predicts, on IMPACTX itself.
-  method, variables = network
-  probability = jax.nn.softmax(
-      method.predict(variables, measured['images']).logits
+  assert found['label'] == test['label'].tolist()
+  assert found['predicted'] == logits.argmax(-1).tolist()
+  assert found['accuracy'] == pytest.approx(
+      np.mean(logits.argmax(-1) == test['label'])
   )
-  hidden = maskers.background(measured['images'], 'blur')
-  masked = jax.nn.softmax(method.predict(variables, hidden).logits)
-  rows = np.arange(8), measured['predicted']
-  np.testing.assert_allclose(
-      measured['reference_maps'].sum(axis=(1, 2, 3)),
-      np.asarray(probability)[rows] - np.asarray(masked)[rows],
-      atol=1e-4,
-  )
+  entropy = np.log(np.exp(logits).sum(-1)) - logits[
+      np.arange(len(logits)), test['label']
+  ]
+  assert found['cross_entropy'] == pytest.approx(entropy.mean(), rel=1e-4)
+  json.dumps(found)  # It is kept on disk.
 
 
 def test_panels_are_a_picture_with_a_row_an_image(finished_workdir):

@@ -1,6 +1,7 @@
 """Losses against values computed by hand."""
 
 from impactx_jax import losses
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -31,8 +32,45 @@ def test_max_abs_scales_each_map_by_its_own_largest_magnitude():
   )
 
 
-def test_global_std_keeps_the_ratio_between_maps():
+@pytest.mark.parametrize('scaling', ['none', 'global_std'])
+def test_other_scalings_leave_the_maps_to_who_has_them_all(scaling):
   maps = np.arange(8, dtype=np.float32).reshape(2, 2, 2, 1)
-  scaled = losses.scale_maps(maps, 'global_std', global_std=4.0)
-  np.testing.assert_allclose(scaled, maps / 4)
-  np.testing.assert_array_equal(losses.scale_maps(maps, 'none'), maps)
+  np.testing.assert_array_equal(losses.scale_maps(maps, scaling), maps)
+
+
+def test_pool_averages_cells_and_spread_gives_pixels_their_cells_value():
+  maps = np.arange(16, dtype=np.float32).reshape(1, 2, 4, 2)
+  cells = losses.pool(maps, 2)
+  # Of the first channel the left cell has 0, 2, 8, 10; the right 4, 6, 12, 14.
+  np.testing.assert_array_equal(cells, [[[[5, 6], [9, 10]]]])
+  pixels = losses.spread(cells, 2)
+  assert pixels.shape == maps.shape
+  np.testing.assert_array_equal(
+      pixels[0, :, :, 0], [[5, 5, 9, 9], [5, 5, 9, 9]]
+  )
+  np.testing.assert_array_equal(losses.pool(pixels, 2), cells)
+
+
+def test_cells_of_one_pixel_are_the_map():
+  maps = np.random.default_rng(0).normal(size=(2, 3, 5, 1))
+  np.testing.assert_array_equal(losses.pool(maps, 1), maps)
+  np.testing.assert_array_equal(losses.spread(maps, 1), maps)
+
+
+def test_targets_are_summed_then_averaged_then_scaled():
+  maps = np.zeros((1, 2, 4, 3), np.float32)
+  maps[0, 0, 0] = [1, 2, 5]  # Sums to 8, so its cell has 2.
+  maps[0, 1, 3] = [-1, 0, -15]  # -16 and -4, the largest magnitude.
+  options = dict(channels=1, cell=2, scaling='max_abs')
+  expected = [[0.5, 0.5, -1, -1]] * 2
+  for kind in (np.asarray, jnp.asarray):
+    found = losses.targets(kind(maps), **options)
+    assert isinstance(found, type(kind(maps)))
+    assert found.shape == (1, 2, 4, 1)
+    np.testing.assert_allclose(found[0, :, :, 0], expected)
+
+
+def test_targets_keep_the_channels_when_asked():
+  maps = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
+  found = losses.targets(maps, channels=0, cell=1, scaling='none')
+  np.testing.assert_array_equal(found, maps)

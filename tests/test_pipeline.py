@@ -28,7 +28,7 @@ def test_stages_one_by_one_make_what_all_makes(
       for folder in (tmp_path, finished_workdir)
   )
   assert ours['accuracy'] == theirs['accuracy']
-  assert ours['morf'] == theirs['morf']
+  assert ours['maps'] == theirs['maps']
 
 
 def test_the_control_records_that_it_saw_no_explanation(finished_workdir):

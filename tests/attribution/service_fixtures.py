@@ -29,12 +29,13 @@ class Killed(BaseException):
 
 def make_examples(count: int = COUNT) -> records.Columns:
   rng = np.random.default_rng(0)
-  return {
+  examples = {
       'id': np.array([f'train/{i:03d}.png' for i in range(count)]),
       'split': np.array(['train', 'train', 'validation'] * count)[:count],
       'image': rng.integers(1, 256, (count, 4, 5, 3), np.uint8),
       'label': rng.integers(0, 3, count, np.int32),
   }
+  return {**examples, 'classes': examples['label'][:, None]}
 
 
 class Linear:
@@ -47,13 +48,13 @@ class Linear:
     self.explained = []  # The images of each call.
     self.before_call: Callable[[int], None] = lambda call: None
 
-  def explain(self, images, labels):
+  def explain(self, images, classes):
     self.before_call(len(self.explained))
     assert images.dtype == np.float32, images.dtype
-    assert len(labels) == len(images), len(labels)
+    assert classes.shape == (len(images), classes.shape[1]), classes.shape
     self.explained.append(np.array(images))
-    maps = images * np.moveaxis(self.weights[..., labels], -1, 0)
-    return maps.astype(np.float32)
+    weights = np.moveaxis(self.weights[..., classes], -2, 0)
+    return (images[..., None] * weights).astype(np.float32)
 
   def score(self, images):
     scores = np.tensordot(images, self.weights, axes=3) + self.bias

@@ -92,6 +92,26 @@ def test_images_and_maps_need_not_be_contiguous(tmp_path):
   _assert_equal(records.read_shard(path), columns)
 
 
+def test_all_classes_weighted_come_back_as_such(tmp_path):
+  columns = _columns(3)
+  columns['classes'][:] = records.WEIGHTED
+  assert records.WEIGHTED < 0  # No class.
+  path = epath.Path(tmp_path) / 'shard'
+  records.write_shard(path, columns)
+  _assert_equal(records.read_shard(path), columns)
+
+
+def test_unmapped_are_the_images_that_could_have_had_a_map():
+  examples = {'train': 90, 'validation': 10, 'test': 50}
+  manifest = {
+      'data': {'examples': examples},
+      'examples': {'train': 40, 'validation': 5, 'test': 50},
+  }
+  assert records.unmapped(manifest) == 50 + 5
+  manifest['examples'] = {'train': 90, 'validation': 10}
+  assert records.unmapped(manifest) == 0
+
+
 def test_an_id_may_be_any_text(tmp_path):
   # The ids of a folder of pictures are its file names.
   columns = _columns(3)

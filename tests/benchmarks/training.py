@@ -29,7 +29,7 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   config = cifar10_lenet5.get_config()
   training = config.classifier.training
   method = methods.create(
-      name, config, Task(10, (32, 32, 3), 3, classifier)
+      name, config, Task(10, (32, 32, 3), classifier)
   )
   generator = np.random.default_rng(0)
   count = steps * training.batch_size
@@ -37,7 +37,7 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
       'image': generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
       'label': generator.integers(0, 10, count).astype(np.int32),
   }
-  if method.uses_maps:
+  if methods.METHODS[name].maps:
     columns['map'] = generator.normal(size=(count, 32, 32, 3)).astype('float32')
   optimizer = train.create_optimizer(training, 10**6)
   state = train.initial_state(method, optimizer, seed=0)

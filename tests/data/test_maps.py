@@ -1,5 +1,8 @@
 """Which images get maps, and maps as training targets."""
 
+from impactx_jax import losses
+from impactx_jax import methods
+from impactx_jax.configs import common
 from impactx_jax.data import maps
 from impactx_jax.data import sources
 import numpy as np
@@ -26,6 +29,7 @@ def make_dataset(train=90, validation=10):
 def test_all_images_are_explained_by_default():
   chosen = maps.select(make_dataset(), 0, seed=0)
   assert len(chosen['id']) == len(set(chosen['id'])) == 100
+  assert set(chosen['split']) == {'train', 'validation'}
 
 
 @pytest.mark.parametrize('count', [10, 50, 99])
@@ -47,6 +51,81 @@ def test_more_maps_include_fewer():
   assert few != set(maps.select(dataset, 20, 4)['id'])
 
 
+def test_the_class_that_is_explained_is_the_label():
+  chosen = maps.select(make_dataset(), 30, seed=0)
+  assert chosen['classes'].shape == (30, 1)
+  np.testing.assert_array_equal(chosen['classes'][:, 0], chosen['label'])
+
+
+def test_the_other_class_is_never_the_label_and_may_be_any_other():
+  chosen = maps.select(make_dataset(), 0, 0, 'other_class')
+  classes, labels = chosen['classes'][:, 0], chosen['label']
+  assert chosen['classes'].shape == (100, 1)
+  pairs = set(zip(labels.tolist(), classes.tolist(), strict=True))
+  assert pairs == {(i, j) for i in range(3) for j in range(3) if i != j}
+
+
+def test_the_other_class_is_a_function_of_seed_and_id():
+  def classes(dataset, seed):
+    chosen = maps.select(dataset, 0, seed, 'other_class')
+    return dict(zip(chosen['id'], chosen['classes'][:, 0], strict=True))
+
+  dataset = make_dataset()
+  backwards = sources.Dataset(
+      dataset.name, dataset.class_names,
+      {name: column[::-1] for name, column in dataset.train.items()},
+      dataset.validation, dataset.test,
+  )
+  first = classes(dataset, 0)
+  assert first == classes(backwards, 0)
+  assert first != classes(dataset, 1)
+
+
+def test_of_two_classes_the_other_one_is_explained():
+  dataset = make_dataset()
+  for columns in (dataset.train, dataset.validation):
+    columns['label'] = columns['label'] % 2
+  two = sources.Dataset(
+      'toy', ('a', 'b'), dataset.train, dataset.validation, dataset.test
+  )
+  chosen = maps.select(two, 0, 0, 'other_class')
+  np.testing.assert_array_equal(chosen['classes'][:, 0], 1 - chosen['label'])
+
+
+def test_weighted_maps_are_of_all_classes_and_of_all_test_images():
+  dataset = make_dataset()
+  chosen = maps.select(dataset, 20, 0, 'weighted')
+  counts = {
+      split: (chosen['split'] == split).sum()
+      for split in ('train', 'validation', 'test')
+  }
+  assert counts == {'train': 18, 'validation': 2, 'test': 5}
+  np.testing.assert_array_equal(chosen['classes'], [[0, 1, 2]] * 25)
+  test = chosen['split'] == 'test'
+  np.testing.assert_array_equal(chosen['id'][test], dataset.test['id'])
+  np.testing.assert_array_equal(chosen['label'][test], dataset.test['label'])
+
+
+def test_every_kind_explains_the_same_training_images():
+  ids = {}
+  for kind in maps.KINDS:
+    chosen = maps.select(make_dataset(), 20, 3, kind)
+    ids[kind] = chosen['id'][chosen['split'] != 'test'].tolist()
+  assert ids['true_class'] == ids['other_class'] == ids['weighted']
+
+
+def test_every_method_trains_on_a_kind_of_maps_that_is_made():
+  for entry in methods.METHODS.values():
+    assert not entry.maps or entry.maps in maps.KINDS
+
+
+def options(**changes):
+  method = common.get_config().method
+  method.map_scaling = 'none'
+  method.update(changes)
+  return method
+
+
 def records(**changes):
   values = np.zeros((3, 2, 2, 3, 1), np.float32)
   values[0, 0, 0, :, 0] = [1, 2, 3]
@@ -62,19 +141,143 @@ def records(**changes):
   return {**columns, **changes}
 
 
+def many_records(train=40, validation=6, side=16):
+  """Random maps of different means and spreads."""
+  generator = np.random.default_rng(0)
+  count = train + validation
+  spread = generator.uniform(0.1, 3, (count, 1, 1, 1, 1))
+  values = spread * generator.normal(size=(count, side, side, 3, 1)) + spread
+  return {
+      'id': np.array([f'i{i}' for i in range(count)]),
+      'split': np.array(['train'] * train + ['validation'] * validation),
+      'image': generator.integers(0, 256, (count, side, side, 3), np.uint8),
+      'label': generator.integers(0, 3, count, np.int32),
+      'map': values.astype(np.float32),
+  }
+
+
 def test_targets_follow_the_recorded_split():
-  columns = maps.targets(records(), scaling='none', channels=0)
+  columns = maps.targets(records(), options(), seed=0)
+  assert columns.keys() == {'train', 'validation'}
   assert columns['train']['id'].tolist() == ['a', 'b']
   assert columns['validation']['id'].tolist() == ['c']
   assert columns['train']['map'].shape == (2, 2, 2, 3)
 
 
+def test_test_images_become_columns_where_they_have_maps():
+  split = np.array(['train', 'validation', 'test'])
+  columns = maps.targets(records(split=split), options(), seed=0)
+  assert columns['test']['id'].tolist() == ['c']
+  np.testing.assert_array_equal(
+      columns['test']['map'][0, 0, 0], [100, 0, 0]
+  )
+
+
 def test_one_channel_is_the_sum_and_scaling_comes_after_it():
-  columns = maps.targets(records(), scaling='max_abs', channels=1)
+  columns = maps.targets(
+      records(), options(map_scaling='max_abs', map_channels=1), seed=0
+  )
   assert columns['train']['map'].shape == (2, 2, 2, 1)
   np.testing.assert_allclose(columns['train']['map'][:, 0, 0, 0], [1, -1])
 
 
+def test_cells_are_averaged_before_scaling():
+  columns = maps.targets(
+      records(), options(map_cell=2, map_channels=1), seed=0
+  )
+  # 6 and -4 in one of four pixels.
+  np.testing.assert_allclose(
+      columns['train']['map'], np.array([1.5, -1]).reshape(2, 1, 1, 1)
+      * np.ones((1, 2, 2, 1))
+  )
+
+
 def test_the_global_scale_is_that_of_the_training_maps_alone():
-  columns = maps.targets(records(), scaling='global_std', channels=0)
+  columns = maps.targets(records(), options(map_scaling='global_std'), seed=0)
+  plain = maps.targets(records(), options(), seed=0)
   assert columns['train']['map'].std() == pytest.approx(1)
+  # The map of the validation image, a hundred, did not count; it is scaled.
+  deviation = plain['train']['map'].std()
+  for split in ('train', 'validation'):
+    np.testing.assert_allclose(
+        columns[split]['map'], plain[split]['map'] / deviation, rtol=1e-6
+    )
+
+
+def test_maps_of_zeros_have_no_scale_and_stay():
+  zeros = np.zeros((3, 2, 2, 3, 1), np.float32)
+  for scaling in ('global_std', 'max_abs'):
+    columns = maps.targets(
+        records(map=zeros), options(map_scaling=scaling), seed=0
+    )
+    assert not columns['train']['map'].any()
+
+
+def rows_of(columns):
+  """The maps as a sorted list of rows: the multiset of them."""
+  return sorted(columns['train']['map'].reshape(40, -1).tolist())
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_shuffled_maps_are_the_same_ones_and_none_is_its_own(seed):
+  plain = maps.targets(many_records(), options(), seed)
+  control = maps.targets(many_records(), options(maps='shuffled'), seed)
+  ours, theirs = plain['train']['map'], control['train']['map']
+  assert (ours != theirs).any(axis=(1, 2, 3)).all()
+  assert rows_of(plain) == rows_of(control)
+
+
+def test_two_maps_are_exchanged():
+  values = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)
+  for seed in range(4):
+    np.testing.assert_array_equal(maps.shuffled(values, seed), values[::-1])
+
+
+def test_random_maps_have_each_maps_mean_and_spread():
+  plain, control = (
+      maps.targets(many_records(), options(maps=name), 0)['train']['map']
+      for name in ('true_class', 'random')
+  )
+  axes = (1, 2, 3)
+  deviation = plain.std(axes)
+  error = deviation / np.sqrt(16 * 16 * 3)  # Of a mean of that many values.
+  assert (np.abs(control.mean(axes) - plain.mean(axes)) < 5 * error).all()
+  assert (np.abs(control.std(axes) / deviation - 1) < 0.15).all()
+  for ours, theirs in zip(plain, control, strict=True):
+    assert abs(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]) < 0.2
+
+
+def test_random_maps_keep_the_scale_where_d_predicts_cells():
+  plain, control = (
+      maps.targets(many_records(), options(maps=name, map_cell=4), 0)
+      for name in ('true_class', 'random')
+  )
+  # The loss sees the means of cells, and lambda weighs their errors.
+  ours, theirs = (
+      losses.pool(columns['train']['map'], 4).std(axis=(1, 2, 3))
+      for columns in (plain, control)
+  )
+  assert (np.abs(theirs / ours - 1) < 0.5).all()
+
+
+@pytest.mark.parametrize('control', ['shuffled', 'random'])
+def test_controls_change_the_training_maps_alone(control):
+  plain = maps.targets(many_records(), options(), 0)
+  changed = maps.targets(many_records(), options(maps=control), 0)
+  assert changed['train']['map'].dtype == np.float32
+  for name in ('id', 'image', 'label'):
+    np.testing.assert_array_equal(
+        changed['train'][name], plain['train'][name]
+    )
+  for name, column in plain['validation'].items():
+    np.testing.assert_array_equal(changed['validation'][name], column)
+
+
+@pytest.mark.parametrize('control', ['shuffled', 'random'])
+def test_controls_are_functions_of_the_seed(control):
+  first, again, other = (
+      maps.targets(many_records(), options(maps=control), seed)['train']['map']
+      for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert (first != other).any()

@@ -1,5 +1,7 @@
 """Tests for loading data sets: what they hold, splits, and bad requests."""
 
+import itertools
+
 from impactx_jax.data import sources
 import numpy as np
 import pytest
@@ -135,6 +137,74 @@ def test_split_is_the_published_one():
   ids = np.array([f'train/{i}' for i in range(40)])
   held_out = np.flatnonzero(sources.split_by_id(ids, 0, 0.1))
   assert held_out.tolist() == [22, 39]
+
+
+def make_labels(counts, seed=0):
+  labels = np.repeat(np.arange(len(counts)), counts)
+  labels = np.random.default_rng(seed).permutation(labels)
+  return np.array([f'train/{i}' for i in range(len(labels))]), labels
+
+
+@pytest.mark.parametrize('fraction', [0.1, 0.25, 0.5])
+def test_share_of_labels_is_the_same_in_each_class(fraction):
+  ids, labels = make_labels([100, 40, 20])
+  chosen = sources.labelled(ids, labels, 0, fraction)
+  counts = np.bincount(labels[chosen])
+  assert counts.tolist() == [round(fraction * n) for n in (100, 40, 20)]
+
+
+def test_a_class_keeps_at_least_one_label():
+  ids, labels = make_labels([100, 3])
+  chosen = sources.labelled(ids, labels, 0, 0.02)
+  assert np.bincount(labels[chosen]).tolist() == [2, 1]
+
+
+def test_all_labels_are_all():
+  ids, labels = make_labels([5, 4])
+  assert sources.labelled(ids, labels, 0, 1.0).tolist() == [True] * 9
+
+
+def test_what_a_smaller_share_of_labels_uses_a_larger_one_does_too():
+  ids, labels = make_labels([60, 30, 9])
+  shares = [
+      sources.labelled(ids, labels, 4, f) for f in (0.05, 0.1, 0.2, 0.9, 1.0)
+  ]
+  for few, more in itertools.pairwise(shares):
+    assert more[few].all() and more.sum() > few.sum()
+
+
+def test_share_of_labels_is_a_function_of_seed_and_id():
+  ids, labels = make_labels([50, 50])
+  chosen = sources.labelled(ids, labels, 2, 0.3)
+  order = np.random.default_rng(1).permutation(100)
+  np.testing.assert_array_equal(
+      sources.labelled(ids[order], labels[order], 2, 0.3), chosen[order]
+  )
+  assert (sources.labelled(ids, labels, 3, 0.3) != chosen).any()
+
+
+def test_share_of_labels_limits_training_and_validation_alone(
+    digits, data_dir
+):
+  few = load('digits', data_dir, label_fraction=0.2)
+  whole = {
+      i: (split, label)
+      for split in ('train', 'validation')
+      for i, label in zip(
+          getattr(digits, split)['id'], getattr(digits, split)['label'],
+          strict=True,
+      )
+  }
+  kept = []
+  for split in ('train', 'validation'):
+    columns = getattr(few, split)
+    # What is left is in the same split as without the limit.
+    assert {whole[i][0] for i in columns['id']} == {split}
+    kept += columns['label'].tolist()
+  counts = np.bincount([label for _, label in whole.values()])
+  assert np.bincount(kept).tolist() == [round(0.2 * n) for n in counts]
+  np.testing.assert_array_equal(few.test['id'], digits.test['id'])
+  assert few.fingerprint() != digits.fingerprint()
 
 
 def test_split_that_is_empty_is_refused(tmp_path, data_dir):

@@ -29,7 +29,7 @@ def make_classifier(config, seed=0):
 
 def make_method(name='impactx', **changes):
   config = make_config(name=name, **changes)
-  task = Task(4, (32, 32, 3), 3, make_classifier(config))
+  task = Task(4, (32, 32, 3), make_classifier(config))
   return methods.create(name, config, task), task.classifier
 
 

@@ -1,23 +1,18 @@
 """LeNet-5: the original's size, and two equal ways to compute it."""
 
 from impactx_jax import models
+from impactx_jax.configs import common
 from impactx_jax.models import lenet
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
 
 def model_config(**changes):
-  config = ml_collections.ConfigDict({
-      'name': 'lenet5',
-      'activation': 'relu',
-      'pooling': 'max',
-      'dtype': 'float32',
-  })
-  config.update(changes)
-  return config
+  model = common.get_config().model
+  model.update(changes)
+  return model
 
 
 def test_has_the_original_number_of_parameters():
@@ -87,6 +82,47 @@ def test_trunk_and_head_make_the_classifier():
   np.testing.assert_allclose(whole.logits, apart.logits, atol=1e-6)
   assert whole.logits.shape == (2, 7)
   assert whole.features.shape == (2, 84)
+
+
+@pytest.mark.parametrize('pooling', lenet.POOLINGS)
+def test_last_stage_of_the_stem_is_the_trunk(pooling):
+  trunk = models.create_trunk(model_config(pooling=pooling, width=0.5))
+  images = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+  params = trunk.init(jax.random.key(1), images)
+  stem = trunk.apply(params, images, method='stem')
+  # Before the last pooling.
+  assert stem.shape == (2, 10, 10, 8)
+  np.testing.assert_allclose(
+      trunk.apply(params, stem, method='last_stage'),
+      trunk.apply(params, images),
+      atol=1e-6,
+  )
+
+
+@pytest.mark.parametrize(('width', 'channels'), [
+    (0.5, (3, 8, 60, 42, 16)), (2.0, (12, 32, 240, 168, 64)),
+    (0.01, (1, 1, 1, 1, 1)),
+])
+def test_width_multiplies_the_channels_of_every_layer(width, channels):
+  config = model_config(width=width)
+  images = jnp.zeros((1, 32, 32, 3))
+  params = models.create_classifier(config, 10).init(
+      jax.random.key(0), images
+  )['params']
+  trunk, head = params['trunk'], params['head']
+  found = [
+      layer['kernel'].shape[-1]
+      for layer in (
+          trunk['conv1'], trunk['conv2'], head['dense1'], head['dense2']
+      )
+  ]
+  stage = lenet.BACKBONE.attention_stage(config)
+  stem = jnp.zeros((1, 10, 10, channels[1]))
+  params = stage.init(jax.random.key(0), stem)['params']
+  assert (*found, params['conv2']['kernel'].shape[-1]) == channels
+  # The classes and the image stay as they are.
+  assert head['dense3']['kernel'].shape == (channels[3], 10)
+  assert trunk['conv1']['kernel'].shape == (5, 5, 3, channels[0])
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():

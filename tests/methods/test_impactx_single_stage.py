@@ -1,0 +1,262 @@
+"""Single-stage: whose maps count, what they are, and an exact continuation."""
+
+from attribution import explainers
+from attribution.errors import InputError
+from etils import epath
+from impactx_jax import checks
+from impactx_jax import checkpoints
+from impactx_jax import losses
+from impactx_jax import restore
+from impactx_jax import train
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.methods.methods_fixtures import MASKING
+from tests.methods.methods_fixtures import NUM_CLASSES
+from tests.methods.methods_fixtures import SHAPE
+from tests.methods.methods_fixtures import Trainer
+from tests.methods.methods_fixtures import init
+from tests.methods.methods_fixtures import loss_of
+from tests.methods.methods_fixtures import make_batch
+from tests.methods.methods_fixtures import make_config
+from tests.methods.methods_fixtures import make_method
+from tests.methods.methods_fixtures import on_one_device
+from tests.methods.methods_fixtures import predict
+from tests.methods.methods_fixtures import unmoved
+
+NAME = 'impactx_single_stage'
+EXAMPLES = 12
+OPTIONS = dict(refresh_every=3, map_channels=1)
+
+
+def make(**changes):
+  config = make_config(NAME, **(OPTIONS | changes))
+  config.classifier.training.flip = True
+  return make_method(NAME, config, EXAMPLES)[0], config
+
+
+@pytest.fixture(scope='module')
+def made():
+  return make()
+
+
+@pytest.fixture(scope='module')
+def method(made):
+  return made[0]
+
+
+@pytest.fixture(scope='module')
+def prepare(method):
+  """What comes before a batch is augmented, compiled."""
+  compiled = on_one_device(method.prepare)
+  return lambda variables, batch: jax.device_get(
+      compiled(variables['params'], variables['collections'], batch)
+  )
+
+
+@pytest.fixture(scope='module')
+def compiled(made):
+  return Trainer(*made)
+
+
+@pytest.fixture
+def trainer(compiled):
+  return compiled.restart()
+
+
+def batch_of(rows):
+  """The examples of these rows: always the same image and label for each."""
+  batch = make_batch(EXAMPLES)
+  del batch['map']
+  rows = np.array(rows, np.int32)
+  taken = {name: column[rows] for name, column in batch.items()}
+  return {**taken, 'position': jnp.arange(len(rows), dtype=jnp.int32)}
+
+
+def explained(method, variables, batch, config):
+  """The maps of the model as it is, by the explainer of the maps stage."""
+  score = lambda images: jax.nn.softmax(  # noqa: E731
+      method.predict(variables, images).logits
+  )
+  explain = explainers.create(
+      'partition', score, max_evals=config.method.refresh_evals,
+      batch_size=config.attribution.batch_size, **MASKING,
+  )
+  maps = explain(batch['image'], batch['label'])
+  assert maps.shape == batch['image'].shape
+  summed = maps.sum(axis=-1, keepdims=True)
+  return summed / np.abs(summed).max(axis=(1, 2, 3), keepdims=True)
+
+
+def test_a_refresh_explains_the_batch_with_the_model_of_that_moment(
+    made, trainer
+):
+  method, config = made
+  batches = [batch_of(rows) for rows in ([5, 0, 7, 2], [1, 2, 3, 4])]
+  first = explained(method, trainer.variables, batches[0], config)
+  for step in range(3):
+    trainer.step(batches[step % 2])
+    # Images are mirrored for the loss, and explained before.
+    kept = trainer.variables['collections']
+    np.testing.assert_allclose(kept['maps'][[5, 0, 7, 2]], first, atol=1e-4)
+    assert np.flatnonzero(kept['made'] >= 0).tolist() == [0, 2, 5, 7]
+    others = np.delete(kept['maps'], [0, 2, 5, 7], axis=0)
+    assert not others.any()
+  second = explained(method, trainer.variables, batches[1], config)
+  trainer.step(batches[1])
+  kept = trainer.variables['collections']
+  np.testing.assert_allclose(kept['maps'][[1, 2, 3, 4]], second, atol=1e-4)
+  np.testing.assert_allclose(kept['maps'][[5, 0, 7]], first[:3], atol=1e-4)
+  # Example 2 has been explained twice, by two models.
+  assert np.abs(second[1] - first[3]).max() > 0.01
+  assert kept['made'].tolist() == [0, 3, 3, 3, 3, 0, -1, 0, -1, -1, -1, -1]
+
+
+def test_before_its_first_refresh_an_example_has_no_map(method, prepare):
+  variables = init(method)
+  rows = [[0, 1, 2, 3], [2, 3, 4, 5], [6, 7, 8, 9], [8, 9, 0, 1]]
+  found = []
+  for part in rows:
+    variables['collections'], batch = prepare(variables, batch_of(part))
+    found.append((batch['has_map'].tolist(), batch['map_age'].tolist()))
+    without = batch['map'][batch['has_map'] == 0]
+    assert not without.any()
+    of_some = batch['map'][batch['has_map'] == 1]
+    np.testing.assert_allclose(
+        np.abs(of_some).max(axis=(1, 2, 3)), 1, rtol=1e-6
+    )
+  assert [has_map for has_map, _ in found] == [
+      [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]
+  ]
+  # A map is as old as the steps since it was made.
+  assert found[0][1] == [0, 0, 0, 0]
+  assert found[1][1][:2] == [1, 1]
+  assert found[3][1] == [0, 0, 0, 0]
+  assert variables['collections']['step'] == 4
+
+
+def test_the_mse_counts_where_there_is_a_map(method, prepare):
+  variables = init(method)
+  variables['collections'], _ = prepare(variables, batch_of([0, 1, 2, 3]))
+  variables['collections'], batch = prepare(variables, batch_of([2, 3, 4, 5]))
+  value, aux, gradients = loss_of(method, variables, batch)
+  prediction = predict(method, variables, batch['image'])
+  entropy = losses.cross_entropy(prediction.logits, batch['label']).mean()
+  errors = np.square(prediction.attribution - batch['map']).mean((1, 2, 3))
+  expected = entropy + errors[:2].sum() / 4  # lambda is 1, of four examples.
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  np.testing.assert_allclose(
+      aux.metrics['map_mse'], (errors[:2].sum(), 2), rtol=1e-5
+  )
+  assert aux.metrics['map_age'] == (2, 2)
+  assert aux.metrics['mapped'] == (2, 4)
+  assert np.abs(gradients['branch']['decoder']['map']['kernel']).max() > 0
+
+
+def test_without_any_map_the_decoder_learns_nothing(method, prepare):
+  variables = init(method)
+  variables['collections'], _ = prepare(variables, batch_of([0, 1, 2, 3]))
+  variables['collections'], batch = prepare(variables, batch_of([4, 5, 6, 7]))
+  value, aux, gradients = loss_of(method, variables, batch)
+  logits = predict(method, variables, batch['image']).logits
+  entropy = losses.cross_entropy(logits, batch['label']).mean()
+  np.testing.assert_allclose(value, entropy, rtol=1e-5)
+  assert aux.metrics['map_mse'] == (0, 0)
+  decoder = gradients['branch'].pop('decoder')
+  assert not any(leaf.any() for leaf in jax.tree.leaves(decoder))
+  assert all(leaf.any() for leaf in jax.tree.leaves(gradients))
+
+
+def test_metrics_say_how_many_have_maps_and_how_old_they_are(trainer):
+  first = trainer.step(batch_of([0, 1, 2, 3]))
+  assert (first['mapped'], first['map_age']) == (1, 0)
+  second = trainer.step(batch_of([3, 4, 5, 6]))
+  assert (second['mapped'], second['map_age']) == (0.25, 1)
+  third = trainer.step(batch_of([4, 5, 6, 7]))
+  assert third['mapped'] == 0
+  assert not {'map_age', 'map_mse'} & third.keys()
+  assert third['loss'] == pytest.approx(third['cross_entropy'])
+
+
+def test_m_is_trained_as_well(trainer):
+  before = trainer.variables['params']
+  trainer.step(batch_of([0, 1, 2, 3]))
+  after = trainer.variables['params']
+  assert not unmoved(before, after)
+  assert set(after) == {'m', 'branch'}
+  assert set(after['m']) == {'trunk', 'head'}
+
+
+def test_prediction_needs_no_maps_and_heeds_none(method):
+  variables = init(method)
+  images = make_batch()['image']
+  prediction = predict(method, variables, images)
+  assert prediction.logits.shape == (8, NUM_CLASSES)
+  assert prediction.attribution.shape == (8, *SHAPE[:2], 1)
+  maps = jnp.ones_like(variables['collections']['maps'])
+  other = {
+      **variables, 'collections': {**variables['collections'], 'maps': maps}
+  }
+  jax.tree.map(
+      np.testing.assert_array_equal, predict(method, other, images),
+      prediction,
+  )
+
+
+def columns():
+  generator = np.random.default_rng(0)
+  return {
+      'image': generator.integers(0, 256, (EXAMPLES, *SHAPE), np.uint8),
+      'label': generator.integers(0, NUM_CLASSES, EXAMPLES, np.int32),
+  }
+
+
+def fit(made, directory, epochs):
+  """Trains; returns the Fit and the variables of the last epoch."""
+  method, config = made
+  training = config.classifier.training.copy_and_resolve_references()
+  training.update(epochs=epochs, batch_size=4, schedule='constant')
+  result = train.fit(
+      method, {'train': columns(), 'validation': columns()},
+      training=training, seed=3, directory=epath.Path(directory),
+  )
+  last = result.history[-1]['step']
+  return result, checkpoints.restore_variables(
+      directory, last, restore.shapes(method)
+  )
+
+
+def test_a_run_that_is_continued_ends_as_an_undisturbed_one(made, tmp_path):
+  undisturbed, variables = fit(made, tmp_path / 'whole', 3)
+  for epochs in (1, 3):
+    continued, found = fit(made, tmp_path / 'pieces', epochs)
+  assert continued == undisturbed
+  jax.tree.map(np.testing.assert_array_equal, found, variables)
+  # Nine steps, of which 0, 3 and 6 explained their batches.
+  collections = found['collections']
+  assert collections['step'] == 9
+  assert set(collections['made'].tolist()) <= {-1, 0, 3, 6}
+  assert 6 in collections['made']
+  shares = [epoch['train/mapped'] for epoch in undisturbed.history]
+  assert shares[0] < shares[-1]
+
+
+@pytest.mark.parametrize(('path', 'value', 'parts'), [
+    ('attribution.explainer', 'shap_partition', ('partition_grid',)),
+    ('method.map_scaling', 'global_std', ('max_abs', 'none')),
+    ('method.maps', 'shuffled', ('true_class',)),
+])
+def test_settings_that_it_cannot_meet_are_refused(path, value, parts):
+  config = make_config(NAME)
+  checks.check(config)
+  with config.unlocked():
+    config.update_from_flattened_dict({path: value})
+  with pytest.raises(InputError) as error:
+    checks.check(config)
+  message = str(error.value)
+  for part in (*parts, NAME, f'--config.{path}='):
+    assert part in message, message
+  # They are another method's business.
+  config.method.name = 'impactx'
+  checks.check(config)

@@ -1,0 +1,260 @@
+"""Every method of METHODS: its config, one step, and a prediction."""
+
+from attribution.errors import InputError
+from impactx_jax import methods
+from impactx_jax.data import maps as map_data
+from impactx_jax.methods.base import Task
+import jax
+import numpy as np
+import pytest
+from tests.methods.methods_fixtures import NUM_CLASSES
+from tests.methods.methods_fixtures import SHAPE
+from tests.methods.methods_fixtures import Trainer
+from tests.methods.methods_fixtures import init
+from tests.methods.methods_fixtures import loss_of
+from tests.methods.methods_fixtures import make_batch
+from tests.methods.methods_fixtures import make_config
+from tests.methods.methods_fixtures import make_method
+from tests.methods.methods_fixtures import predict
+from tests.methods.methods_fixtures import unmoved
+
+# What each control changes of `config.method`, beside its name.
+CONTROLS = {
+    'impactx_lambda0': {'lambda_': 0.0},
+    'impactx_shuffled': {'maps': 'shuffled'},
+    'impactx_random': {'maps': 'random'},
+    'impactx_other_class': {'maps': 'other_class'},
+}
+# Which maps each method trains on.
+MAPS = {
+    'baseline_matched': '',
+    'impactx': 'true_class',
+    'impactx_lambda0': 'true_class',
+    'impactx_other_class': 'other_class',
+    'impactx_random': 'true_class',
+    'impactx_shuffled': 'true_class',
+    'impactx_single_stage': '',
+    'abn': '',
+    'wae': 'weighted',
+}
+FROM_SCRATCH = {
+    'baseline', 'baseline_matched', 'impactx_single_stage', 'abn'
+}
+
+
+@pytest.mark.parametrize('name', CONTROLS)
+def test_a_control_is_impactx_with_one_other_setting(name):
+  config = make_config('impactx')
+  before = config.to_dict()
+  found = methods.config_of(name, config).to_dict()
+  assert config.to_dict() == before
+  wanted = {**before, 'method': before['method'] | {'name': name}}
+  wanted['method'] |= CONTROLS[name]
+  assert found == wanted
+
+
+@pytest.mark.parametrize('name', set(methods.METHODS) - set(CONTROLS))
+def test_other_methods_keep_all_settings(name):
+  config = make_config('impactx')
+  found = methods.config_of(name, config).to_dict()
+  wanted = config.to_dict()
+  # The baseline is a part of every run, whatever else that trains.
+  wanted['method']['name'] = 'impactx' if name == 'baseline' else name
+  assert found == wanted
+
+
+def test_maps_are_those_that_the_method_needs():
+  found = {
+      name: methods.maps_of(make_config(name))
+      for name in methods.METHODS if name != 'baseline'
+  }
+  assert found == MAPS
+  assert set(found.values()) <= {'', *map_data.KINDS}
+
+
+@pytest.mark.parametrize(('name', 'kind'), [
+    ('impactx', 'other_class'), ('impactx_lambda0', 'other_class'),
+    ('impactx_shuffled', 'true_class'), ('wae', 'weighted'), ('abn', ''),
+])
+def test_other_classes_maps_can_be_asked_for_by_a_field(name, kind):
+  config = make_config('impactx', maps='other_class')
+  assert methods.maps_of(methods.config_of(name, config)) == kind
+
+
+def test_what_starts_from_scratch_trains_as_the_classifier_does():
+  for name, entry in methods.METHODS.items():
+    section = methods.training_section(name)
+    assert section == ('classifier' if name in FROM_SCRATCH else 'method')
+    # What has a classifier already is what learns from its maps.
+    assert entry.from_scratch == (not entry.maps)
+
+
+def small(name):
+  config = make_config(name)
+  config.attribution.explainer = 'partition_grid'  # It compiles faster.
+  config.attribution.grid = 1
+  return config
+
+
+@pytest.mark.parametrize('name', methods.METHODS)
+def test_every_method_trains_a_step_and_predicts(name):
+  config = small('impactx' if name == 'baseline' else name)
+  method, classifier = make_method(name, config)
+  trainer = Trainer(method, config, methods.training_section(name))
+  before = trainer.variables
+  batch = make_batch()
+  metrics = trainer.step(batch)
+  after = trainer.variables
+  assert trainer.state.step == 1
+  assert all(np.isfinite(list(metrics.values())))
+  assert {'loss', 'accuracy'} <= metrics.keys()
+  assert sum(
+      'head' in path for path in unmoved(before['params'], after['params'])
+  ) == 0
+  prediction = jax.device_get(
+      jax.jit(method.predict_batch)(after, batch)
+  )
+  assert prediction.logits.shape == (8, NUM_CLASSES)
+  assert np.isfinite(prediction.logits).all()
+  if prediction.attribution is not None:
+    assert prediction.attribution.shape[:3] == (8, *SHAPE[:2])
+    assert np.isfinite(prediction.attribution).all()
+  if classifier is not None:
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        after['collections']['classifier'], jax.device_get(classifier),
+    )
+
+
+def test_lambda0_gives_the_decoder_no_gradient():
+  method, _ = make_method('impactx_lambda0')
+  _, _, gradients = loss_of(method, init(method), make_batch())
+  decoder = gradients.pop('decoder')
+  assert not any(leaf.any() for leaf in jax.tree.leaves(decoder))
+  assert all(leaf.any() for leaf in jax.tree.leaves(gradients))
+
+
+# --- The matched baseline -----------------------------------------------------
+
+
+def count(tree):
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def shapes(name, num_classes, config):
+  """The shapes of what a method trains, without computing them."""
+  classifier = None
+  task = Task(num_classes, SHAPE)
+  if not methods.METHODS[name].from_scratch:
+    baseline = methods.create('baseline', config, task)
+    params, collections = baseline.init(jax.random.key(0))
+    classifier = {'params': params, 'collections': collections}
+  task = Task(num_classes, SHAPE, classifier)
+  method = methods.create(name, config, task)
+  return jax.eval_shape(method.init, jax.random.key(0))[0]
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'lep_units': 512}, {'m_output': 'features', 'classifier_hidden': 64},
+])
+@pytest.mark.parametrize('num_classes', [4, 100])
+def test_matched_baseline_is_as_large_as_m_lep_and_c(num_classes, changes):
+  config = make_config('baseline_matched', **changes)
+  baseline = count(shapes('baseline', num_classes, config))
+  branch = shapes('impactx', num_classes, config)
+  wanted = baseline + count(branch['lep']) + count(branch['classifier'])
+  wanted += count(branch.get('classifier_hidden', {}))
+  found = count(shapes('baseline_matched', num_classes, config))
+  assert found == pytest.approx(wanted, rel=0.02)
+  assert found > 1.02 * baseline
+
+
+def test_matched_baseline_is_the_backbone_with_wider_layers():
+  config = make_config('baseline_matched', lep_units=512)
+  wide = shapes('baseline_matched', 10, config)
+  plain = shapes('baseline', 10, config)
+  assert jax.tree.structure(wide) == jax.tree.structure(plain)
+  for ours, theirs in zip(
+      jax.tree.leaves(wide['trunk']), jax.tree.leaves(plain['trunk']),
+      strict=True,
+  ):
+    assert ours.shape[-1] > theirs.shape[-1]
+  # The config's own width is what it starts from, and stays.
+  assert config.model.width == 1.0
+
+
+FIXED = """
+from flax import linen as nn
+from impactx_jax.models import Backbone
+from impactx_jax.models import Scores
+
+class Trunk(nn.Module):
+  @nn.compact
+  def __call__(self, images, train=False):
+    return nn.Conv(4, (3, 3))(images).mean(axis=(1, 2))
+
+class Head(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, features, train=False):
+    return Scores(nn.Dense(self.num_classes)(features), features)
+
+BACKBONE = Backbone(
+    trunk=lambda model: Trunk(), head=lambda model, classes: Head(classes)
+)
+"""
+
+
+def test_a_backbone_that_cannot_grow_cannot_be_matched(tmp_path):
+  (tmp_path / 'fixed.py').write_text(FIXED)
+  config = make_config('baseline_matched')
+  config.model.name = str(tmp_path / 'fixed.py')
+  with pytest.raises(InputError) as error:
+    methods.create('baseline_matched', config, Task(NUM_CLASSES, SHAPE))
+  for part in ('fixed.py', 'model.width', 'baseline_matched'):
+    assert part in str(error.value)
+
+
+# --- Cells --------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module', params=[0, 1])
+def cells(request):
+  """A method that predicts 8x8 cells, its variables and a batch."""
+  method, _ = make_method('impactx', map_cell=4, map_channels=request.param)
+  return method, init(method), make_batch(channels=request.param or 3)
+
+
+def test_prediction_is_constant_on_cells(cells):
+  method, variables, batch = cells
+  maps = predict(method, variables, batch['image']).attribution
+  assert maps.shape == batch['map'].shape
+  by_cell = maps.reshape(8, 8, 4, 8, 4, -1)
+  assert (by_cell == by_cell[:, :, :1, :, :1]).all()
+  # Neighbouring cells have values of their own.
+  assert (by_cell[:, 1:, 0, :, 0] != by_cell[:, :-1, 0, :, 0]).any()
+
+
+def test_loss_compares_cells_with_the_means_of_the_maps_cells(cells):
+  method, variables, batch = cells
+  value, aux, _ = loss_of(method, variables, batch)
+  prediction = predict(method, variables, batch['image'])
+  pooled = np.zeros((8, 8, 8, batch['map'].shape[-1]))
+  for i in range(8):
+    for j in range(8):
+      rows, columns = slice(4 * i, 4 * i + 4), slice(4 * j, 4 * j + 4)
+      pooled[:, i, j] = batch['map'][:, rows, columns].mean(axis=(1, 2))
+  error = np.square(prediction.attribution[:, ::4, ::4] - pooled).mean()
+  probability = np.asarray(jax.nn.softmax(prediction.logits))
+  entropy = -np.log(probability[np.arange(8), batch['label']]).mean()
+  np.testing.assert_allclose(value, entropy + error, rtol=1e-5)
+  total, number = aux.metrics['map_mse']
+  np.testing.assert_allclose(total / number, error, rtol=1e-5)
+
+
+def test_the_decoder_ends_at_the_cells():
+  config = make_config('impactx', map_cell=8)  # 4x4 cells, less than 8.
+  params = shapes('impactx', NUM_CLASSES, config)
+  assert params['decoder']['expand']['kernel'].shape == (16, 4 * 4 * 8)
+  assert set(params['decoder']) == {'expand', 'map'}

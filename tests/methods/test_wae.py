@@ -1,0 +1,124 @@
+"""WAE: a frozen M, an encoder of maps, and no map of its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from impactx_jax.models import impactx as networks
+from impactx_jax.models import lenet
+from tests.methods.methods_fixtures import NUM_CLASSES
+from tests.methods.methods_fixtures import SHAPE
+from tests.methods.methods_fixtures import Trainer
+from tests.methods.methods_fixtures import init
+from tests.methods.methods_fixtures import loss_of
+from tests.methods.methods_fixtures import make_batch
+from tests.methods.methods_fixtures import make_config
+from tests.methods.methods_fixtures import make_method
+from tests.methods.methods_fixtures import predict
+from tests.methods.methods_fixtures import unmoved
+
+
+@pytest.fixture(scope='module')
+def made():
+  return make_method('wae')
+
+
+@pytest.fixture(scope='module')
+def method(made):
+  return made[0]
+
+
+@pytest.fixture(scope='module')
+def variables(method):
+  return init(method)
+
+
+def by_hand(variables, images, maps):
+  """C([m; e]), with m the logits of A and e the code of the maps."""
+  classifier = variables['collections']['classifier']['params']
+  features = lenet.LeNet5Trunk().apply(
+      {'params': classifier['trunk']}, images
+  )
+  m = lenet.LeNet5Head(NUM_CLASSES).apply(
+      {'params': classifier['head']}, features
+  ).logits
+  encoder = networks.LatentExplanationPredictor(lenet.LeNet5Trunk(), 16)
+  code = encoder.apply({'params': variables['params']['encoder']}, maps)
+  weights = variables['params']['classifier']
+  joint = jnp.concatenate([m, code], axis=1)
+  return joint @ weights['kernel'] + weights['bias']
+
+
+def test_c_classifies_from_m_and_the_code_of_the_map(method, variables):
+  batch = make_batch()
+  found = predict(method, variables, batch['image'], batch['map'])
+  wanted = by_hand(variables, batch['image'], batch['map'])
+  np.testing.assert_allclose(found.logits, wanted, atol=1e-5)
+
+
+def test_the_prediction_depends_on_the_map_and_on_the_image(
+    method, variables
+):
+  batch, other = make_batch(), make_batch(seed=8)
+  found = predict(method, variables, batch['image'], batch['map']).logits
+  for images, maps in (
+      (batch['image'], other['map']), (other['image'], batch['map'])
+  ):
+    changed = predict(method, variables, images, maps).logits
+    assert (np.abs(changed - found).max(axis=1) > 1e-4).all()
+
+
+def test_it_predicts_no_map_and_asks_for_one(method, variables):
+  batch = make_batch()
+  assert method.predicts_from_maps
+  prediction = method.predict_batch(variables, batch)
+  assert prediction.attribution is None
+  np.testing.assert_allclose(
+      prediction.logits,
+      predict(method, variables, batch['image'], batch['map']).logits,
+      atol=1e-5,
+  )
+
+
+def test_loss_is_cross_entropy_alone(method, variables):
+  batch = make_batch()
+  value, aux, _ = loss_of(method, variables, batch)
+  logits = by_hand(variables, batch['image'], batch['map'])
+  probability = np.asarray(jax.nn.softmax(logits))
+  expected = -np.log(probability[np.arange(8), batch['label']]).mean()
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert aux.metrics.keys() == {'loss', 'accuracy'}
+
+
+def test_m_is_frozen_and_everything_else_moves(made):
+  method, classifier = made
+  trainer = Trainer(method, make_config('wae'), 'method')
+  before = trainer.variables
+  for _ in range(3):
+    trainer.step(make_batch())
+  after = trainer.variables
+  assert not unmoved(before['params'], after['params'])
+  assert set(after['params']) == {'encoder', 'classifier'}
+  jax.tree.map(
+      np.testing.assert_array_equal,
+      after['collections']['classifier'],
+      jax.device_get(classifier),
+  )
+
+
+def test_maps_may_have_one_channel():
+  method, _ = make_method('wae', map_channels=1)
+  variables = init(method)
+  kernel = variables['params']['encoder']['trunk']['conv1']['kernel']
+  assert kernel.shape == (5, 5, 1, 6)
+  batch = make_batch(channels=1)
+  prediction = predict(method, variables, batch['image'], batch['map'])
+  assert prediction.logits.shape == (8, NUM_CLASSES)
+
+
+@pytest.mark.parametrize('m_output, size', [('logits', 4), ('features', 84)])
+def test_c_sees_the_chosen_output_of_m(m_output, size):
+  method, _ = make_method('wae', m_output=m_output)
+  params, _ = jax.eval_shape(method.init, jax.random.key(1))
+  assert params['classifier']['kernel'].shape == (size + 16, NUM_CLASSES)
+  assert SHAPE == (32, 32, 3)

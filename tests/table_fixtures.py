@@ -1,0 +1,142 @@
+"""What the tests of tables and sweeps share: tiny runs that compile quickly."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+from unittest import mock
+
+from impactx_jax import train
+from impactx_jax.data import shapes
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import pytest
+from tests.conftest import make_tiny_config
+
+README = pathlib.Path(__file__).parents[1] / 'README.md'
+TINY_SHAPES = shapes.ShapesConfig(name='tiny', num_train=160, num_test=48)
+
+
+class Interrupted(Exception):
+  """Stands for what ends a run from outside."""
+
+
+@contextlib.contextmanager
+def quick_compilation(folder: pathlib.Path):
+  """Compiles without optimisation, and each program once, for all that run it.
+
+  Seeds, controls and processes run the same programs on other numbers, and
+  compiling them is most of the work here.
+
+  Args:
+    folder: Where compiled programs are kept.
+  """
+  settings = {
+      'jax_disable_most_optimizations': True,
+      'jax_compilation_cache_dir': str(folder),
+      'jax_persistent_cache_min_compile_time_secs': 0.0,
+      'jax_persistent_cache_min_entry_size_bytes': 0,
+  }
+  before = {name: jax.config.values[name] for name in settings}
+  # Processes that are started read them from there.
+  variables = {name.upper(): str(value) for name, value in settings.items()}
+  with mock.patch.dict(os.environ, variables):
+    _configure(settings)
+    yield
+  _configure(before)
+
+
+def _configure(settings) -> None:
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  jax.clear_caches()  # Of what was compiled the other way.
+
+
+def small_config(data_dir):
+  """One epoch of each training, on a few images."""
+  config = make_tiny_config(data_dir)
+  for training in (config.classifier.training, config.method.training):
+    training.epochs = 1
+    training.batch_size = 16
+  config.method.map_cell = 4  # D is small then, and compiles in no time.
+  config.method.refresh_evals = 10
+  config.attribution.num_examples = 160
+  config.attribution.max_evals = 20
+  config.attribution.shard_size = 256
+  return config
+
+
+def digits_config(data_dir):
+  """A fifth of the digits: 287 labelled images, 160 of them with maps."""
+  config = small_config(data_dir)
+  config.data.label_fraction = 0.2
+  return config
+
+
+@contextlib.contextmanager
+def tiny_shapes():
+  """Adds shapes/tiny, which is drawn in a moment."""
+  configs = shapes.Shapes.builder_configs
+  with mock.patch.dict(configs, {TINY_SHAPES.name: TINY_SHAPES}):
+    yield
+
+
+def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
+  """Notes which trainings begin, and interrupts before one of them.
+
+  Args:
+    monkeypatch: Of the test.
+    stop_at: Which raises `Interrupted`, counted from 1; 0: none.
+
+  Returns:
+    The folders of the trainings that began, which grows as they do.
+  """
+  begun = []
+  fit = train.fit
+
+  def counted(*args, directory, **options):
+    if len(begun) + 1 == stop_at:
+      raise Interrupted
+    begun.append(f'{directory.parent.name}/{directory.name}')
+    return fit(*args, directory=directory, **options)
+
+  monkeypatch.setattr(train, 'fit', counted)
+  return begun
+
+
+def readme_backbone() -> str:
+  """The README's file with a backbone of one's own."""
+  blocks = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
+  (code,) = (block for block in blocks if '\nBACKBONE = ' in block)
+  return code
+
+
+def read_json(path: pathlib.Path):
+  """Reads strict JSON: NaN and infinities are refused."""
+
+  def refuse(constant):
+    raise ValueError(f'{constant} in {path}')
+
+  return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def without_seconds(content):
+  """A copy without what differs from one time to the next."""
+  if isinstance(content, dict):
+    return {
+        name: without_seconds(value)
+        for name, value in content.items()
+        if name != 'seconds'
+    }
+  if isinstance(content, list):
+    return [without_seconds(value) for value in content]
+  return content
+
+
+@pytest.fixture(scope='module')
+def quickly(tmp_path_factory):
+  """The module's programs compile quickly."""
+  with quick_compilation(tmp_path_factory.mktemp('compiled')):
+    yield

@@ -1,0 +1,439 @@
+"""Methods compared over seeds: the plan, whole tables, and interruptions."""
+
+import csv
+import pathlib
+import shutil
+
+from attribution import service
+from attribution.errors import InputError
+from impactx_jax import compare
+from impactx_jax import evaluate
+from impactx_jax import methods
+from impactx_jax import table as table_program
+from impactx_jax import train
+from impactx_jax import workdirs
+import pytest
+from tests import table_fixtures
+from tests.pipeline_fixtures import forbid
+from tests.table_fixtures import count_trainings
+from tests.table_fixtures import read_json
+from tests.table_fixtures import without_seconds
+
+quickly = table_fixtures.quickly
+
+FILES = ('table.json', 'table.csv', 'table.md')
+PLAN = compare.Plan.parse('2', ['impactx', methods.CONTROL])
+# In this order; the maps of each seed are made before its second one.
+TRAININGS = [
+    f'seed{seed}/{name}'
+    for seed in (0, 1)
+    for name in ('classifier', 'impactx', methods.CONTROL)
+]
+
+
+# --- The plan -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('text', 'seeds'), [
+    ('5', (0, 1, 2, 3, 4)),
+    ('1', (0,)),
+    ('3,', (3,)),
+    ('2-2', (2,)),
+    ('3,5-9', (3, 5, 6, 7, 8, 9)),
+    (' 7 , 1 ', (7, 1)),
+    ('0-2,10', (0, 1, 2, 10)),
+])
+def test_seeds_are_a_number_or_a_list(text, seeds):
+  assert compare.Plan.parse(text, []).seeds == seeds
+
+
+@pytest.mark.parametrize('text', [
+    '', ' ', '0', ',', 'many', '1.5', '1,1', '1-3,2', '1,x', '-1', '1-', '-',
+    '5-3', '1--3', '1,9-5', '1 2',
+])
+def test_seeds_that_cannot_be_read_are_refused(text):
+  with pytest.raises(InputError, match='--seeds=') as error:
+    compare.Plan.parse(text, ['impactx'])
+  assert f'--seeds={text} ' in str(error.value)
+
+
+def test_methods_are_run_with_all_seeds_or_the_first_ones():
+  plan = compare.Plan.parse('5', ['impactx', ' abn:3', 'wae:9'])
+  assert plan.names == {'baseline': 5, 'impactx': 5, 'abn': 3, 'wae': 5}
+
+
+def test_a_is_always_among_them_and_first():
+  for names in ([], ['impactx', 'baseline'], ['abn', 'baseline:1']):
+    assert next(iter(compare.Plan.parse('2', names).names)) == 'baseline'
+
+
+def test_runs_go_seed_by_seed():
+  plan = compare.Plan.parse('4,7', ['impactx', 'abn:1'])
+  assert plan.runs() == [
+      (4, 'baseline'), (4, 'impactx'), (4, 'abn'), (7, 'baseline'),
+      (7, 'impactx'),
+  ]
+
+
+@pytest.mark.parametrize(('item', 'nearest'), [
+    ('impactz', 'impactx'), ('impactx_lamda0', methods.CONTROL), ('anb', 'abn'),
+    ('Baseline', 'baseline'),
+])
+def test_an_unknown_method_is_refused_with_the_nearest(item, nearest):
+  with pytest.raises(InputError) as error:
+    compare.Plan.parse('5', ['impactx', item])
+  for part in (repr(item), f'Did you mean {nearest!r}?', 'wae', '--methods='):
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'item', ['abn:', 'abn:0', 'abn:-1', 'abn:x', 'abn:1.5', 'abn::3', 'abn:1:2']
+)
+def test_a_method_without_a_number_of_seeds_is_refused(item):
+  with pytest.raises(InputError, match=r'--methods=abn:N') as error:
+    compare.Plan.parse('5', [item])
+  assert repr(item) in str(error.value)
+
+
+@pytest.mark.parametrize('item', ['', ' ', ':3'])
+def test_a_method_without_a_name_is_refused(item):
+  with pytest.raises(InputError, match='--methods='):
+    compare.Plan.parse('5', [item])
+
+
+def test_the_flags_defaults_are_a_plan():
+  defaults = (table_program.SEEDS.default, table_program.METHODS.default)
+  plan = compare.Plan.parse(*defaults)
+  assert len(plan.seeds) == 5 and len(plan.names) == 4
+
+
+# --- All methods, on a backbone of one's own ----------------------------------
+
+
+def read_files(workdir: pathlib.Path) -> dict[str, bytes]:
+  return {name: (workdir / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope='module')
+def digits_table(data_dir, tmp_path_factory, quickly):
+  """A finished table of every method, and the config that made it."""
+  folder = tmp_path_factory.mktemp('digits_table')
+  (folder / 'mynet.py').write_text(table_fixtures.readme_backbone())
+  config = table_fixtures.digits_config(data_dir)
+  config.model.name = str(folder / 'mynet.py')
+  plan = compare.Plan.parse('1', list(methods.METHODS))
+  compare.run(config, folder / 'table', plan)
+  return folder / 'table', config
+
+
+def test_every_method_trains_on_the_readmes_backbone(digits_table):
+  workdir, config = digits_table
+  table = read_json(workdir / 'table.json')
+  assert [row['method'] for row in table['rows']] == list(methods.METHODS)
+  assert (table['data'], table['model']) == ('digits', config.model.name)
+  for row in table['rows']:
+    (run,) = row['runs']
+    assert run['seed'] == 0 and run['parameters'] > 0
+    assert 0 <= run['test_accuracy'] <= 1
+    assert 0 <= run['validation_accuracy'] <= 1
+
+
+def test_methods_of_one_seed_share_the_classifier_and_its_maps(digits_table):
+  workdir, _ = digits_table
+  assert {path.name for path in workdir.iterdir()} == {'seed0', *FILES}
+  assert {path.name for path in (workdir / 'seed0').iterdir()} == {
+      'config.json', 'classifier', 'maps', 'maps_other_class',
+      'maps_weighted', *methods.METHODS,
+  } - {'baseline'}
+
+
+def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
+    digits_table
+):
+  workdir, _ = digits_table
+  rows = read_json(workdir / 'table.json')['rows']
+  assert {r['method'] for r in rows if r['runs'][0]['map_r2'] is not None} == {
+      'impactx', methods.CONTROL, 'impactx_shuffled', 'impactx_random',
+      'impactx_other_class',
+  }
+
+
+def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
+  workdir, _ = digits_table
+  rows = read_json(workdir / 'table.json')['rows']
+  found = {row['method']: row['runs'][0]['evaluations'] for row in rows}
+  on_maps = dict.fromkeys(
+      (name for name, entry in methods.METHODS.items() if entry.maps),
+      160 * 20,
+  )
+  assert found == dict.fromkeys(methods.METHODS, 0) | on_maps | {
+      'wae': (160 + 360) * 20,  # It explains the test images as well.
+      # 16 steps; at the first and the eleventh, 16 images are explained.
+      'impactx_single_stage': 2 * 16 * 10,
+  }
+
+
+def test_the_differences_are_those_of_the_predictions(digits_table):
+  workdir, _ = digits_table
+  rows = read_json(workdir / 'table.json')['rows']
+  accuracies = {r['method']: r['runs'][0]['test_accuracy'] for r in rows}
+  for row in rows[1:]:
+    found = row['to_baseline']
+    difference = accuracies[row['method']] - accuracies['baseline']
+    assert found['mean'] == pytest.approx(100 * difference)
+    counts = found['mcnemar']['0']
+    assert counts['gained'] - counts['lost'] == pytest.approx(360 * difference)
+    assert found['interval'] is None
+    assert row['verdict'] == 'no verdict: 1 of 5 seeds'
+
+
+def test_the_csv_has_what_the_json_has(digits_table):
+  workdir, _ = digits_table
+  with open(workdir / 'table.csv', newline='') as file:
+    lines = list(csv.DictReader(file))
+  rows = read_json(workdir / 'table.json')['rows']
+  assert [
+      (line['method'], float(line['test_accuracy'])) for line in lines
+  ] == [(row['method'], row['runs'][0]['test_accuracy']) for row in rows]
+
+
+def test_a_finished_table_is_written_again_without_any_work(
+    digits_table, monkeypatch, capsys
+):
+  workdir, config = digits_table
+  before = read_files(workdir)
+  forbid(
+      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
+  )
+  plan = compare.Plan.parse('1', list(methods.METHODS))
+  compare.run(config, workdir, plan)
+  assert read_files(workdir) == before
+  assert f'Table: {workdir}/table.md' in capsys.readouterr().out
+
+
+# --- Seeds, interruptions -----------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def shapes_config(data_dir, quickly):
+  with table_fixtures.tiny_shapes():
+    config = table_fixtures.small_config(data_dir)
+    config.data.name = 'shapes/tiny'
+    yield config
+
+
+@pytest.fixture(scope='module')
+def shapes_table(shapes_config, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('shapes_table')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    begun = count_trainings(monkeypatch)
+    compare.run(shapes_config, workdir, PLAN)
+  assert begun == TRAININGS
+  return workdir
+
+
+def runs_of(workdir: pathlib.Path) -> dict[str, list[int]]:
+  """The seeds of each method in a table."""
+  rows = read_json(workdir / 'table.json')['rows']
+  return {row['method']: [r['seed'] for r in row['runs']] for row in rows}
+
+
+def test_seeds_differ_and_are_compared_in_pairs(shapes_table):
+  table = read_json(shapes_table / 'table.json')
+  assert not table['shared_classifier']
+  assert {row['method']: len(row['runs']) for row in table['rows']} == {
+      'baseline': 2, 'impactx': 2, methods.CONTROL: 2
+  }
+  digests = {
+      read_json(shapes_table / name / 'summary.json')['digest']
+      for name in TRAININGS
+  }
+  assert len(digests) == len(TRAININGS)
+  impactx = table['rows'][1]
+  assert impactx['to_baseline']['mcnemar'].keys() == {'0', '1'}
+  low, high = impactx['to_lambda0']['interval']
+  assert low <= impactx['to_lambda0']['mean'] <= high
+
+
+def interrupt(config, workdir, monkeypatch, stop_at: int) -> list[str]:
+  """Runs until a training would begin; returns those that did."""
+  with monkeypatch.context() as patch:
+    begun = count_trainings(patch, stop_at)
+    with pytest.raises(table_fixtures.Interrupted):
+      compare.run(config, workdir, PLAN)
+  return begun
+
+
+def test_an_interrupted_table_ends_as_an_undisturbed_one(
+    shapes_table, shapes_config, tmp_path, monkeypatch
+):
+  assert interrupt(shapes_config, tmp_path, monkeypatch, 1) == []
+  assert not (tmp_path / 'table.json').exists()
+  assert interrupt(shapes_config, tmp_path, monkeypatch, 5) == TRAININGS[:4]
+  assert runs_of(tmp_path) == {
+      'baseline': [0, 1], 'impactx': [0], methods.CONTROL: [0]
+  }
+  begun = count_trainings(monkeypatch)
+  compare.run(shapes_config, tmp_path, PLAN)
+  assert begun == TRAININGS[4:]
+  ours, theirs = (
+      read_json(folder / 'table.json') for folder in (tmp_path, shapes_table)
+  )
+  assert without_seconds(ours['rows']) == without_seconds(theirs['rows'])
+
+
+def test_fewer_seeds_of_a_method_are_reported_as_such(
+    shapes_table, shapes_config, tmp_path, monkeypatch
+):
+  workdir = shutil.copytree(shapes_table, tmp_path / 'table')
+  forbid(monkeypatch, (train, 'fit'))
+  plan = compare.Plan.parse('2', ['impactx:1'])
+  compare.run(shapes_config, workdir, plan)
+  assert runs_of(workdir) == {'baseline': [0, 1], 'impactx': [0]}
+
+
+# --- Reports alone ------------------------------------------------------------
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+  forbid(
+      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
+  )
+
+
+@pytest.mark.usefixtures('no_work')
+def test_a_report_of_nothing_finished_says_so(shapes_config, tmp_path, capsys):
+  compare.run(shapes_config, tmp_path, PLAN, report_only=True)
+  assert read_json(tmp_path / 'table.json')['rows'] == []
+  for text in ((tmp_path / 'table.md').read_text(), capsys.readouterr().out):
+    assert 'Nothing is finished yet.' in text
+  assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+
+
+@pytest.mark.usefixtures('no_work')
+def test_a_report_is_of_what_is_finished(
+    shapes_table, shapes_config, tmp_path
+):
+  workdir = shutil.copytree(shapes_table, tmp_path / 'table')
+  # Trained, and not yet tested; not trained to the end.
+  (workdir / 'seed1' / 'impactx' / 'test.json').unlink()
+  (workdir / 'seed0' / methods.CONTROL / 'summary.json').unlink()
+  compare.run(shapes_config, workdir, PLAN, report_only=True)
+  assert runs_of(workdir) == {
+      'baseline': [0, 1], 'impactx': [0], methods.CONTROL: [1]
+  }
+
+
+# --- What is refused before any work ------------------------------------------
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('folder', 'section', 'field', 'value'), [
+    ('classifier', 'data', 'validation_fraction', 0.2),
+    ('maps', 'attribution', 'max_evals', 21),
+    (methods.CONTROL, 'method', 'lep_units', 31),
+])
+def test_a_seed_made_with_another_config_is_refused(
+    shapes_config, tmp_path, folder, section, field, value
+):
+  other = shapes_config.copy_and_resolve_references()
+  other.seed = 1
+  other[section][field] = value
+  if folder == methods.CONTROL:
+    other = methods.config_of(folder, other)
+  epath = workdirs.open_workdir(tmp_path)
+  workdirs.write_config(epath / 'seed1' / folder, other)
+  with pytest.raises(InputError) as error:
+    compare.run(shapes_config, tmp_path, PLAN)
+  for part in (f'{section}.{field}', f'seed1/{folder}', '--workdir'):
+    assert part in str(error.value)
+  assert [path.name for path in tmp_path.iterdir()] == ['seed1']
+
+
+@pytest.mark.usefixtures('no_work')
+def test_another_config_for_a_finished_table_is_refused(
+    shapes_table, shapes_config
+):
+  before = read_files(shapes_table)
+  config = shapes_config.copy_and_resolve_references()
+  config.method.lambda_ = 0.5
+  with pytest.raises(InputError, match=r'method\.lambda_'):
+    compare.run(config, shapes_table, PLAN)
+  assert read_files(shapes_table) == before
+
+
+@pytest.mark.usefixtures('no_work')
+def test_the_workdir_of_a_single_run_is_refused(
+    shapes_table, shapes_config, tmp_path
+):
+  single = shutil.copytree(shapes_table / 'seed0', tmp_path / 'single')
+  before = {path.name for path in single.iterdir()}
+  with pytest.raises(InputError, match='single run.*--workdir'):
+    compare.run(shapes_config, single, PLAN)
+  assert {path.name for path in single.iterdir()} == before
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('name', list(methods.METHODS))
+def test_a_batch_larger_than_the_data_is_refused_before_any_work(
+    shapes_config, tmp_path, name
+):
+  config = shapes_config.copy_and_resolve_references()
+  config[methods.training_section(name)].training.batch_size = 1000
+  with pytest.raises(InputError, match=r'training\.batch_size=N'):
+    compare.run(config, tmp_path, compare.Plan.parse('2', [name]))
+  assert not list(tmp_path.iterdir())
+
+
+# --- One classifier for all seeds ---------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def shared_table(shapes_table, shapes_config, tmp_path_factory):
+  """A table of two seeds around the classifier of another one's seed 0."""
+  workdir = tmp_path_factory.mktemp('shared_table')
+  config = shapes_config.copy_and_resolve_references()
+  config.classifier.workdir = str(shapes_table / 'seed0')
+  config.attribution.workdir = str(shapes_table / 'seed0')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    forbid(monkeypatch, (service, 'write_maps'))
+    begun = count_trainings(monkeypatch)
+    compare.run(config, workdir, compare.Plan.parse('2', [methods.CONTROL]))
+  return workdir, begun
+
+
+def test_a_shared_classifier_and_its_maps_are_not_made_again(shared_table):
+  workdir, begun = shared_table
+  assert begun == [f'seed{seed}/{methods.CONTROL}' for seed in (0, 1)]
+  for seed in ('seed0', 'seed1'):
+    assert not (workdir / seed / 'classifier').exists()
+    assert not (workdir / seed / 'maps').exists()
+
+
+def test_all_seeds_have_the_shared_classifier_as_a(shared_table, shapes_table):
+  workdir, _ = shared_table
+  first, second = read_json(workdir / 'table.json')['rows'][0]['runs']
+  theirs, _ = read_json(shapes_table / 'table.json')['rows'][0]['runs']
+  assert first == theirs
+  assert second == theirs | {'seed': 1}
+
+
+def test_what_is_trained_around_it_differs_from_seed_to_seed(
+    shared_table, shapes_table
+):
+  workdir, begun = shared_table
+  first, second = (
+      read_json(workdir / name / 'summary.json')['digest'] for name in begun
+  )
+  # Its first seed is that of the table that it has the classifier of.
+  theirs = read_json(shapes_table / 'seed0' / methods.CONTROL / 'summary.json')
+  assert first == theirs['digest'] != second
+
+
+def test_a_shared_classifier_is_noted_in_the_table(shared_table, shapes_table):
+  workdir, _ = shared_table
+  assert read_json(workdir / 'table.json')['shared_classifier']
+  note = 'share one classifier'
+  assert note in (workdir / 'table.md').read_text()
+  assert note not in (shapes_table / 'table.md').read_text()

@@ -1,0 +1,139 @@
+"""Metrics and predictions over a split, against values computed by hand."""
+
+import dataclasses
+
+from impactx_jax import evaluators
+from impactx_jax.methods import base
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+COUNT = 11
+
+
+def make_columns(count=COUNT):
+  generator = np.random.default_rng(0)
+  return {
+      'image': generator.integers(0, 256, (count, 4, 4, 1), np.uint8),
+      'label': generator.integers(0, 2, count, np.int32),
+      'map': generator.normal(size=(count, 4, 4, 1)).astype(np.float32),
+  }
+
+
+def make_method(attribution=lambda variables, images: images):
+  """Logits [mean(x), 1/2]; the map is what the function makes of the image."""
+
+  def predict(variables, images):
+    score = images.mean(axis=(1, 2, 3))
+    logits = jnp.stack([score, jnp.full_like(score, 0.5)], axis=1)
+    return base.Prediction(logits, attribution(variables, images))
+
+  def never(*_):
+    raise AssertionError('Nothing is trained here.')
+
+  return base.Method(never, never, predict)
+
+
+def evaluate(method, columns, variables=None, batch_size=4):
+  variables = {} if variables is None else variables
+  return evaluators.Evaluator(method, batch_size)(variables, columns)
+
+
+def test_map_r2_of_a_perfect_map_is_1():
+  columns = make_columns()
+  columns['map'] = (columns['image'] / np.float32(255)).astype(np.float32)
+  means = evaluate(make_method(), columns)
+  assert means['map_mse'] == pytest.approx(0, abs=1e-12)
+  assert means['map_r2'] == pytest.approx(1)
+
+
+def test_map_r2_of_the_mean_map_is_0():
+  columns = make_columns()
+  mean = columns['map'].mean(axis=0)
+  method = make_method(
+      lambda mean, images: jnp.broadcast_to(mean, images.shape)
+  )
+  means = evaluate(method, columns, mean)
+  assert means['map_r2'] == pytest.approx(0, abs=1e-6)
+
+
+def test_map_r2_by_hand():
+  columns = make_columns(2)
+  columns['map'] = np.zeros((2, 4, 4, 1), np.float32)
+  columns['map'][0, 0, 0], columns['map'][1, 0, 0] = 4, 0
+  method = make_method(lambda _, images: jnp.zeros_like(images))
+  means = evaluate(method, columns)
+  # One of 16 values varies, by 2 about its mean 2; the error there is 4 or 0.
+  assert means['map_mse'] == pytest.approx(16 / 16 / 2)
+  assert means['map_r2'] == pytest.approx(1 - 8 / 4)
+
+
+def test_map_r2_where_all_maps_are_the_same_is_0():
+  columns = make_columns()
+  columns['map'][:] = 3
+  assert evaluate(make_method(), columns)['map_r2'] == 0
+
+
+def test_without_maps_there_is_no_map_metric():
+  columns = make_columns()
+  assert evaluate(make_method(lambda *_: None), columns).keys() == {
+      'accuracy', 'cross_entropy'
+  }
+  del columns['map']
+  assert evaluate(make_method(), columns).keys() == {
+      'accuracy', 'cross_entropy'
+  }
+
+
+@pytest.mark.parametrize('batch_size', [3, 11, 32])
+def test_what_fills_the_last_batch_does_not_count(batch_size):
+  columns = make_columns()
+  # The example that fills it is the first: the only one that is far off.
+  columns['map'] = (columns['image'] / np.float32(255)).astype(np.float32)
+  columns['map'][0] += 2
+  means = evaluate(make_method(), columns, batch_size=batch_size)
+  assert means['map_mse'] == pytest.approx(4 / COUNT)
+  score = columns['image'].mean(axis=(1, 2, 3)) / 255
+  predicted = (score < 0.5).astype(int)
+  assert means['accuracy'] == pytest.approx(
+      np.mean(predicted == columns['label'])
+  )
+  of_label = np.where(columns['label'] == 0, score, 0.5)
+  entropy = np.log(np.exp(score) + np.exp(0.5)) - of_label
+  assert means['cross_entropy'] == pytest.approx(entropy.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize('batch_size', [4, 11, 32])
+def test_predict_gives_what_the_method_does_row_by_row(batch_size):
+  columns = make_columns()
+  method = make_method(lambda scale, images: scale * images)
+  found = evaluators.predict(method, 2.0, columns, batch_size)
+  wanted = method.predict(2.0, columns['image'].astype(np.float32) / 255)
+  assert isinstance(found.logits, np.ndarray)
+  assert found.logits.shape == (COUNT, 2)
+  np.testing.assert_allclose(found.logits, wanted.logits, rtol=1e-6)
+  np.testing.assert_allclose(found.attribution, wanted.attribution, rtol=1e-6)
+
+
+def test_predict_leaves_out_the_map_when_it_is_not_wanted():
+  columns = make_columns()
+  found = evaluators.predict(make_method(), {}, columns, 4, attribution=False)
+  assert found.attribution is None and found.logits.shape == (COUNT, 2)
+
+
+def test_a_method_that_predicts_from_maps_is_given_each_images_map():
+  columns = make_columns()
+
+  def predict(variables, images, maps):
+    score = images.mean(axis=(1, 2, 3)) + maps.sum(axis=(1, 2, 3))
+    return base.Prediction(jnp.stack([score, -score], axis=1))
+
+  method = dataclasses.replace(
+      make_method(), predict=predict, predicts_from_maps=True
+  )
+  found = evaluators.predict(method, {}, columns, 4)
+  score = columns['image'].mean(axis=(1, 2, 3)) / 255
+  score += columns['map'].sum(axis=(1, 2, 3))
+  np.testing.assert_allclose(found.logits[:, 0], score, rtol=1e-5)
+  correct = (score < 0) == columns['label']
+  assert evaluate(method, columns)['accuracy'] == pytest.approx(correct.mean())

@@ -1,0 +1,142 @@
+"""Whole runs of methods other than IMPACTX, on a tiny part of digits."""
+
+import json
+
+from attribution import records
+from attribution import service
+from impactx_jax import methods
+from impactx_jax import pipeline
+from impactx_jax import restore
+from impactx_jax import workdirs
+from impactx_jax.data import maps as map_data
+import numpy as np
+import pytest
+from tests.conftest import make_tiny_config
+
+
+def make_config(data_dir, finished_workdir, name):
+  """Seconds, with the classifier of the finished run."""
+  config = make_tiny_config(data_dir)
+  config.method.name = name
+  config.classifier.workdir = str(finished_workdir)
+  config.classifier.training.epochs = 1
+  config.method.training.epochs = 1
+  config.method.refresh_evals = 10
+  config.attribution.max_evals = 10
+  config.attribution.shard_size = 256
+  config.evaluation.num_images = 2
+  config.evaluation.close_images = 1
+  config.evaluation.draws = 1
+  config.evaluation.explainers = ()
+  return config
+
+
+def read(folder, name):
+  return json.loads((folder / name).read_text())
+
+
+@pytest.fixture(scope='module')
+def wae_run(data_dir, finished_workdir, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('wae')
+  config = make_config(data_dir, finished_workdir, 'wae')
+  pipeline.run(config, workdir)
+  return workdir
+
+
+def test_wae_has_weighted_maps_of_all_test_images(wae_run, data_dir):
+  assert {path.name for path in wae_run.iterdir()} == {
+      'config.json', 'maps_weighted', 'wae', 'report'
+  }
+  columns, manifest = records.read(wae_run / 'maps_weighted')
+  assert manifest['kind'] == 'weighted'
+  assert manifest['examples'] == {'train': 43, 'validation': 5, 'test': 360}
+  assert (columns['classes'] == records.WEIGHTED).all()
+  assert columns['map'].shape == (408, 32, 32, 3, 1)
+  assert service.completeness_gap(columns).max() < 1e-4
+  # The mean of a probability, weighted by the probabilities.
+  assert (columns['full_value'] > 0.1 - 1e-6).all()
+  assert (columns['full_value'] < 1 + 1e-6).all()
+
+
+def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
+  import jax
+
+  columns, _ = records.read(wae_run / 'maps_weighted')
+  method, variables = restore.network(
+      workdirs.open_workdir(finished_workdir), 'classifier'
+  )
+  images = columns['image'].astype(np.float32) / 255
+  probability = jax.nn.softmax(method.predict(variables, images).logits)
+  np.testing.assert_allclose(
+      columns['full_value'][:, 0], np.square(probability).sum(-1), rtol=1e-4
+  )
+
+
+def test_wae_is_tested_with_the_maps_of_the_test_images(wae_run):
+  result = read(wae_run / 'wae', 'test.json')
+  workdir = workdirs.open_workdir(wae_run)
+  method, variables = restore.network(workdir, 'wae')
+  columns, _ = records.read(wae_run / 'maps_weighted')
+  options = workdirs.read_config(workdir / 'wae').method
+  test = map_data.targets(columns, options, 0)['test']
+  images = test['image'].astype(np.float32) / 255
+  logits = method.predict(variables, images, test['map']).logits
+  assert result['predicted'] == np.argmax(logits, -1).tolist()
+  # In the order of the test split, as the baseline's are.
+  run = pipeline.open_pipeline(None, wae_run)
+  assert result['label'] == run.dataset.test['label'].tolist()
+  baseline = run.test(methods.BASELINE)
+  assert result['label'] == baseline['label']
+  metrics = read(wae_run / 'report', 'metrics.json')
+  assert metrics['accuracy'] == {
+      'baseline': baseline['accuracy'], 'wae': result['accuracy']
+  }
+
+
+def test_wae_has_no_map_to_be_measured(wae_run):
+  assert 'maps' not in read(wae_run / 'report', 'metrics.json')
+  assert not (wae_run / 'report' / 'panels.png').exists()
+  assert read(wae_run / 'wae', 'summary.json')['map_r2'] is None
+
+
+@pytest.mark.parametrize('name', ['abn', 'impactx_single_stage'])
+def test_a_method_from_scratch_trains_on_all_images_and_needs_no_maps(
+    data_dir, finished_workdir, tmp_path, monkeypatch, name
+):
+  if name != 'abn':  # Once is enough: it takes longer than the training.
+    monkeypatch.setattr(pipeline.evaluate, 'has_maps', lambda *_: False)
+  config = make_config(data_dir, finished_workdir, name)
+  pipeline.run(config, tmp_path)
+  assert {path.name for path in tmp_path.iterdir()} == {
+      'config.json', name, 'report'
+  }
+  summary = read(tmp_path / name, 'summary.json')
+  classifier = read(finished_workdir / 'classifier', 'summary.json')
+  assert summary['examples'] == classifier['examples']
+  # As many epochs as `config.classifier.training` says, in its batches of 64.
+  assert [epoch['step'] for epoch in summary['history']] == [1292 // 64]
+  result = read(tmp_path / name, 'test.json')
+  metrics = read(tmp_path / 'report', 'metrics.json')
+  assert metrics['accuracy'][name] == result['accuracy']
+  if name == 'abn':
+    measured = metrics['maps']['measures']['morf_area']
+    assert measured.keys() == {'partition', 'abn'}
+
+
+def test_the_control_of_another_class_makes_its_own_maps(
+    data_dir, finished_workdir, tmp_path
+):
+  config = make_config(data_dir, finished_workdir, 'impactx_other_class')
+  for stage in ('maps', 'impactx'):
+    pipeline.run(config, tmp_path, stage)
+  assert {path.name for path in tmp_path.iterdir()} == {
+      'config.json', 'maps_other_class', 'impactx_other_class'
+  }
+  columns, manifest = records.read(tmp_path / 'maps_other_class')
+  assert manifest['kind'] == 'other_class'
+  assert len(columns['label']) == 48
+  assert (columns['classes'][:, 0] != columns['label']).all()
+  recorded = workdirs.read_config(
+      workdirs.open_workdir(tmp_path) / 'impactx_other_class'
+  )
+  assert recorded.method.maps == 'other_class'

@@ -1,0 +1,378 @@
+"""Runs that take their classifier, or their maps, from another workdir."""
+
+import json
+import pathlib
+import shutil
+
+from attribution.errors import InputError
+from impactx_jax import checkpoints
+from impactx_jax import methods
+from impactx_jax import pipeline
+from impactx_jax import restore
+from impactx_jax import train
+from impactx_jax import workdirs
+from impactx_jax.data import sources
+import jax
+import numpy as np
+import pytest
+from tests import pipeline_fixtures
+from tests.pipeline_fixtures import Reached
+from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import edit_json
+from tests.pipeline_fixtures import keep_classifier
+from tests.pipeline_fixtures import refused
+from tests.pipeline_fixtures import set_field
+
+no_work = pipeline_fixtures.no_work
+finished = pipeline_fixtures.finished
+
+
+@pytest.fixture
+def config(tiny_config, finished_workdir):
+  """Another seed, with the classifier and the maps of the finished run."""
+  tiny_config.seed = 1
+  tiny_config.classifier.workdir = str(finished_workdir)
+  tiny_config.attribution.workdir = str(finished_workdir)
+  return tiny_config
+
+
+@pytest.fixture
+def fits(monkeypatch):
+  """Keeps what each training is given, in place of training."""
+  calls = []
+
+  def fit(method, columns, **options):
+    calls.append((method, columns, options))
+    raise Reached('fit')
+
+  monkeypatch.setattr(train, 'fit', fit)
+  return calls
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+  return {
+      str(path.relative_to(folder)): path.read_bytes()
+      for path in folder.rglob('*') if path.is_file()
+  }
+
+
+def ids(columns) -> tuple[list[str], ...]:
+  return tuple(
+      sorted(columns[split]['id']) for split in ('train', 'validation')
+  )
+
+
+@pytest.mark.parametrize('name', ['abn', 'impactx'])
+def test_another_seed_trains_on_the_split_of_the_classifiers(
+    config, tmp_path, fits, name
+):
+  config.method.name = name
+  with pytest.raises(Reached):
+    pipeline.run(config, tmp_path)
+  ((_, columns, options),) = fits
+  assert options['seed'] == 1
+  ours, theirs = (sources.load(config.data, seed) for seed in (1, 0))
+  found = ids(columns)
+  for part, wanted, other in zip(
+      found, ids(theirs.columns()), ids(ours.columns()), strict=True
+  ):
+    assert set(part) <= set(wanted)
+    assert not set(part) <= set(other)
+    assert name == 'impactx' or part == wanted
+  # Of 48 maps; a method without maps has all images.
+  assert name == 'abn' or sum(map(len, found)) == 48
+
+
+def test_m_is_the_classifier_of_the_other_workdir(
+    config, tmp_path, finished_workdir, monkeypatch
+):
+  create, tasks = methods.create, []
+
+  def keep_task(name, config, task):
+    if name != 'impactx':
+      return create(name, config, task)
+    tasks.append(task)
+    raise Reached('impactx')
+
+  monkeypatch.setattr(methods, 'create', keep_task)
+  with pytest.raises(Reached):
+    pipeline.run(config, tmp_path, 'impactx')
+  _, wanted = restore.network(
+      workdirs.open_workdir(finished_workdir), 'classifier'
+  )
+  jax.tree.map(
+      np.testing.assert_array_equal, tasks[0].classifier, wanted
+  )
+
+
+def test_maps_are_those_of_the_other_workdir(
+    config, tmp_path, fits, finished_workdir
+):
+  shutil.copytree(finished_workdir, tmp_path / 'home')
+  config.attribution.workdir = str(tmp_path / 'home')
+  with pytest.raises(Reached):
+    pipeline.run(config, tmp_path / 'run')
+  ((_, shared, _),) = fits
+  assert begun(tmp_path / 'run') == {'config.json', 'impactx'}
+  # The same as in the run that made them.
+  shutil.rmtree(tmp_path / 'home' / 'impactx')
+  own = workdirs.read_config(tmp_path / 'home')
+  with pytest.raises(Reached):
+    pipeline.run(own, tmp_path / 'home', 'impactx')
+  (_, (_, columns, _)) = fits
+  for split, part in columns.items():
+    for field, column in part.items():
+      np.testing.assert_array_equal(shared[split][field], column)
+
+
+def test_without_a_workdir_of_maps_they_are_made_of_the_shared_classifier(
+    config, tmp_path, finished_workdir, monkeypatch
+):
+  config.attribution.workdir = ''
+  calls = []
+
+  def write_maps(directory, examples, teacher, *, settings, **_):
+    calls.append((directory, examples, settings))
+    raise Reached('write_maps')
+
+  monkeypatch.setattr(pipeline.service, 'write_maps', write_maps)
+  with pytest.raises(Reached):
+    pipeline.run(config, tmp_path)
+  ((directory, examples, settings),) = calls
+  assert str(directory) == str(tmp_path / 'maps')
+  summary = json.loads(
+      (finished_workdir / 'classifier' / 'summary.json').read_text()
+  )
+  assert settings['classifier_digest'] == summary['digest']
+  # Which images are explained goes with the split, not with the method's seed.
+  assert settings['seed'] == 0
+  theirs = sources.load(config.data, 0)
+  held_out = set(theirs.validation['id'])
+  for name, split in zip(examples['id'], examples['split'], strict=True):
+    assert (name in held_out) == (split == 'validation')
+
+
+@pytest.fixture(scope='module')
+def shared_run(data_dir, finished_workdir, tmp_path_factory):
+  """A run of another seed with the finished one's classifier and maps."""
+  from tests.conftest import make_tiny_config
+
+  before = contents(pathlib.Path(finished_workdir))
+  config = make_tiny_config(data_dir)
+  config.seed = 1
+  config.method.training.epochs = 1
+  config.classifier.workdir = str(finished_workdir)
+  config.attribution.workdir = str(finished_workdir)
+  workdir = tmp_path_factory.mktemp('shared')
+  with pytest.MonkeyPatch.context() as patch:
+    # To measure maps takes longer than all else, and is not the question.
+    patch.setattr(pipeline.evaluate, 'has_maps', lambda *_: False)
+    pipeline.run(config, workdir)
+  return workdir, before
+
+
+def test_a_whole_run_writes_nothing_in_the_other_workdir(
+    shared_run, finished_workdir
+):
+  workdir, before = shared_run
+  assert contents(pathlib.Path(finished_workdir)) == before
+  assert begun(workdir) == {
+      'config.json', 'impactx', 'impactx_lambda0', 'report'
+  }
+
+
+def test_the_baseline_of_a_shared_run_is_the_shared_classifier(
+    shared_run, finished_workdir
+):
+  ours, theirs = (
+      json.loads((folder / 'report' / 'metrics.json').read_text())
+      for folder in (shared_run[0], finished_workdir)
+  )
+  assert ours['accuracy']['baseline'] == theirs['accuracy']['baseline']
+  assert ours['inputs']['digests']['baseline'] == (
+      theirs['inputs']['digests']['baseline']
+  )
+  assert ours['inputs']['digests']['impactx'] != (
+      theirs['inputs']['digests']['impactx']
+  )
+
+
+def test_a_network_that_shares_its_classifier_is_restored(shared_run):
+  workdir = workdirs.open_workdir(shared_run[0])
+  method, variables = restore.network(workdir, 'impactx')
+  summary = workdirs.read_summary(workdir / 'impactx')
+  assert checkpoints.digest(variables) == summary['digest']
+  # Which holds M, so it is enough to predict with.
+  images = np.zeros((1, 32, 32, 3), np.float32)
+  assert method.predict(variables, images).logits.shape == (1, 10)
+
+
+def test_a_shared_run_goes_on_without_its_config(shared_run, monkeypatch):
+  pipeline_fixtures.forbid(
+      monkeypatch, (train, 'fit'), (pipeline.evaluate, 'evaluate')
+  )
+  pipeline.run(None, shared_run[0])
+
+
+def test_a_home_that_was_never_evaluated_learns_its_accuracy_alone(
+    finished, config, tmp_path
+):
+  keep_classifier(finished)
+  (finished / 'classifier' / 'test.json').unlink()
+  before = contents(finished)
+  config.classifier.workdir = str(finished)
+  run = pipeline.open_pipeline(config, tmp_path / 'run')
+  result = run.test(methods.BASELINE)
+  after = contents(finished)
+  assert json.loads(after.pop('classifier/test.json')) == result
+  assert after == before
+  assert not begun(tmp_path / 'run')
+
+
+# --- What is refused ----------------------------------------------------------
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('path', 'value', 'there'), [
+    ('data.validation_fraction', 0.2, 0.1),
+    ('data.label_fraction', 0.5, 1.0),
+    ('data.name', 'shapes', 'digits'),
+    ('model.width', 2.0, 1.0),
+    ('model.pooling', 'mean', 'max'),
+])
+@pytest.mark.parametrize('stage', ['all', 'impactx', 'evaluate'])
+def test_a_classifier_of_other_data_or_another_model_is_refused(
+    config, finished_workdir, tmp_path, stage, path, value, there
+):
+  set_field(config, path, value)
+  refused(
+      config, tmp_path / 'run', stage, str(finished_workdir),
+      f'{path} (there: {there!r}; now: {value!r})',
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_how_the_classifier_was_trained_need_not_agree(config, tmp_path):
+  # It says how a method that starts from scratch is trained here.
+  config.classifier.training.epochs = 99
+  config.method.name = 'abn'
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(config, tmp_path)
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('stage', ['all', 'classifier', 'maps', 'impactx'])
+def test_a_home_without_a_classifier_is_refused(
+    finished, config, tmp_path, stage
+):
+  (finished / 'classifier' / 'summary.json').unlink()
+  config.classifier.workdir = str(finished)
+  config.attribution.workdir = ''
+  refused(
+      config, tmp_path / 'run', stage, str(finished), 'no trained classifier',
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('section', ['classifier', 'attribution'])
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'file'])
+def test_a_workdir_that_is_none_is_refused(config, tmp_path, section, kind):
+  other = tmp_path / 'other'
+  if kind == 'empty':
+    other.mkdir()
+  if kind == 'file':
+    other.write_text('mine')
+  config[section].workdir = str(other)
+  refused(
+      config, tmp_path / 'run', 'all', str(other),
+      f'--config.{section}.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+  assert other.exists() == (kind != 'missing')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_shared_maps_of_another_classifier_are_refused(
+    finished, config, tmp_path
+):
+  summary = json.loads((finished / 'classifier' / 'summary.json').read_text())
+  edit_json(
+      finished / 'classifier' / 'summary.json', digest=summary['digest'][::-1]
+  )
+  config.classifier.workdir = str(finished)
+  refused(
+      config, tmp_path / 'run', 'impactx', config.attribution.workdir,
+      'another classifier_digest',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_shared_maps_of_other_settings_are_refused(config, tmp_path):
+  config.attribution.max_evals = 50
+  refused(
+      config, tmp_path / 'run', 'impactx', config.attribution.workdir,
+      'another attribution', '50',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_paths_to_other_workdirs_are_recorded_as_absolute(
+    config, tmp_path, finished_workdir, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'home').symlink_to(finished_workdir)
+  config.classifier.workdir = 'home'
+  config.attribution.workdir = '../' + tmp_path.name + '/home'
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(config, 'run')
+  recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  for section in ('classifier', 'attribution'):
+    assert recorded[section]['workdir'] == str(tmp_path / 'home')
+
+
+def test_another_home_is_another_config(shared_run, config):
+  config.method.training.epochs = 1
+  pipeline.open_pipeline(config, shared_run[0])
+  config.classifier.workdir = ''
+  with pytest.raises(InputError, match=r'classifier\.workdir \(there'):
+    pipeline.open_pipeline(config, shared_run[0])
+
+
+# --- What a network says of the test split ------------------------------------
+
+
+def test_what_is_known_of_the_test_split_is_not_measured_again(
+    finished, tiny_config, monkeypatch
+):
+  run = pipeline.open_pipeline(tiny_config, finished)
+  path = finished / 'impactx' / 'test.json'
+  measured = run.test('impactx')
+  assert measured == json.loads(path.read_text())
+  edit_json(path, accuracy=0.125)
+  with monkeypatch.context() as patch:
+    pipeline_fixtures.forbid(patch, (pipeline.evaluate, 'test'))
+    assert run.test('impactx') == measured | {'accuracy': 0.125}
+  # Of another training it says nothing.
+  edit_json(path, digest=measured['digest'][::-1])
+  assert run.test('impactx') == measured
+  assert json.loads(path.read_text()) == measured
+
+
+def test_test_results_are_those_of_each_network(finished_workdir, tiny_config):
+  run = pipeline.open_pipeline(tiny_config, finished_workdir)
+  labels = run.dataset.test['label'].tolist()
+  for name in (methods.BASELINE, 'impactx', methods.CONTROL):
+    result = run.test(name)
+    home, stage = run.place(name)
+    assert result['digest'] == workdirs.read_summary(
+        home.workdir / stage
+    )['digest']
+    assert result['label'] == labels
+    correct = np.array(result['predicted']) == labels
+    assert result['accuracy'] == pytest.approx(correct.mean())
