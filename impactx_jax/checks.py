@@ -155,6 +155,11 @@ def check_fields(config, known=None, path: str = 'config') -> None:
           'config = common.get_config(), of impactx_jax.configs, which has '
           'them all, and give it with --config=FILE.'
       )
+    if config[name] is None:
+      raise InputError(
+          f'{path}.{name} is None, which is no value of any field. Change it '
+          'in the recipe given with --config=FILE.'
+      )
     if isinstance(value, ConfigDict):
       check_fields(config[name], value, f'{path}.{name}')
 

@@ -98,16 +98,20 @@ def run(
   app.run(guarded, flags_parser=parse)
 
 
+def hide_devices_from_tensorflow() -> None:
+  """It only reads records here, and would take the GPU's memory."""
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], 'GPU')
+
+
 def _set_up_devices(reads_data: bool) -> None:
   from impactx_jax import parallel
 
   if DISTRIBUTED.value:
     parallel.initialize_distributed()
   if reads_data:
-    import tensorflow as tf
-
-    # Else TensorFlow, which only reads records here, takes the GPU's memory.
-    tf.config.set_visible_devices([], 'GPU')
+    hide_devices_from_tensorflow()
 
 
 def _fail(message: str) -> None:

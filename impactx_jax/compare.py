@@ -76,9 +76,12 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
       seeds = [*range(int(text))]
     else:
       seeds = []
-      for part in filter(None, text.replace(' ', '').split(',')):
+      for part in filter(None, text.split(',')):
         first, dash, last = part.partition('-')
-        seeds += range(int(first), int(last if dash else first) + 1)
+        found = range(int(first), int(last if dash else first) + 1)
+        if not found:  # From 9 to 5.
+          raise ValueError(part)
+        seeds += found
   except ValueError:
     seeds = []
   if not seeds or len(set(seeds)) < len(seeds):
@@ -107,7 +110,7 @@ def run(
       clashes with what is in the workdir.
   """
   workdir = workdirs.open_workdir(workdir)
-  if (workdir / 'classifier').exists():
+  if (workdir / workdirs.CONFIG).exists():
     raise InputError(
         f'{workdir} holds a single run, and a table has runs of many seeds. '
         'Give another --workdir.'

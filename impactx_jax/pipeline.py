@@ -102,7 +102,8 @@ class Pipeline(workspace.Workspace):
 
   def make_maps(self) -> None:
     """Attribution: makes the maps that `config.method` trains on."""
-    if kind := methods.maps_of(self.config):
+    config = methods.config_of(self.config.method.name, self.config)
+    if kind := methods.maps_of(config):
       self.maps_home.make_maps_of(kind)
     else:
       logging.info('%s needs no maps.', self.config.method.name)

@@ -19,6 +19,7 @@ from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from impactx_jax import cli
 import joblib
+from ml_collections import ConfigDict
 import numpy as np
 from sklearn import model_selection
 
@@ -68,13 +69,17 @@ def load_sweep(name: str) -> tuple[str, list[dict[str, Any]]]:
       error = unknown_choice('sweep', name, installed, '--sweep')
       raise InputError(f'{error} A path to a file of your own works as well.')
     name = str(installed[name])
-  spec = importlib.util.spec_from_file_location('sweep', name)
-  module = importlib.util.module_from_spec(spec)
   try:
+    spec = importlib.util.spec_from_file_location('sweep', name)
+    if spec is None:
+      raise ValueError('it is no .py file')
+    module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sweep = module.get_sweep()
     stage = sweep['stage']
     trials = list(model_selection.ParameterGrid(sweep['grid']))
+    if not trials:
+      raise ValueError('the grid is empty')
   except Exception as error:  # Whatever the user's file raises.
     raise InputError(
         f'The sweep in {name} cannot be read: {type(error).__name__}: {error}. '
@@ -127,6 +132,11 @@ def run(
   if jobs < 1:
     raise InputError(f'--jobs={jobs}: give 1 or more.')
   stage, grid = load_sweep(sweep)
+  if stage == 'classifier' and config.classifier.workdir:
+    raise InputError(
+        f'The sweep {sweep} trains classifiers, and --config.classifier.workdir'
+        f'={config.classifier.workdir} says to take one. Leave that out.'
+    )
   root = workdirs.open_workdir(workdir)
   chosen = choose(len(grid), trials, config.seed)
   for i in chosen:
@@ -135,8 +145,10 @@ def run(
   configs = {i: _config_of(config, grid[i]) for i in chosen}
   places = {i: root / 'trials' / f'{i:05d}' for i in chosen}
   for i in chosen:
-    pipeline.open_pipeline(configs[i], places[i])  # Refuses what clashes.
-  finished = {}
+    one = pipeline.open_pipeline(configs[i], places[i])  # Or it clashes.
+    if one.maps_home is not one:
+      one.make_maps()  # Of every kind, before two trials need them at once.
+  finished = _finished(root / 'trials.jsonl', grid)
 
   def write(result):
     finished[result['trial']] = result
@@ -154,6 +166,22 @@ def run(
   _report(root, list(finished.values()))
 
 
+def _finished(path, grid: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+  """Reads the trials of earlier calls, by their number in the same grid."""
+  if not path.exists():
+    return {}
+  found = [json.loads(line) for line in path.read_text().splitlines()]
+  if any(
+      result['trial'] >= len(grid)
+      or grid[result['trial']] != result['fields']
+      for result in found
+  ):
+    raise InputError(
+        f'{path} has trials of another grid. Give another --workdir.'
+    )
+  return {result['trial']: result for result in found}
+
+
 def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
   """Yields the result of each trial as it is finished."""
   if jobs == 1:
@@ -162,7 +190,13 @@ def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
   pool = joblib.Parallel(
       jobs, return_as='generator_unordered', batch_size=1, pre_dispatch=jobs
   )
-  yield from pool(joblib.delayed(run_trial)(*task) for task in tasks)
+  yield from pool(joblib.delayed(_in_a_worker)(*task) for task in tasks)
+
+
+def _in_a_worker(*task) -> dict[str, Any]:
+  """Runs a trial in a process that has not set up its devices."""
+  cli.hide_devices_from_tensorflow()
+  return run_trial(*task)
 
 
 def run_trial(
@@ -182,7 +216,6 @@ def run_trial(
   """
   from impactx_jax import pipeline
   from impactx_jax import workdirs
-  from ml_collections import ConfigDict
 
   config = ConfigDict(config)
   name = 'classifier' if stage == 'classifier' else config.method.name
@@ -253,13 +286,16 @@ def _config_of(config, fields: dict[str, Any]):
     section = config
     *sections, name = path.split('.')
     for part in sections:
-      section = section.get(part) if section is not None else None
-    if section is None or name not in section:
+      known = isinstance(section, ConfigDict) and part in section
+      section = section[part] if known else None
+    if not isinstance(section, ConfigDict) or name not in section:
       raise InputError(
           f'The grid has the field {path!r}, which no config has. Mend the '
           'file given with --sweep; configs/common.py has all fields.'
       )
     try:
+      if value is None:
+        raise TypeError('None is no value of any field')
       section[name] = value
     except TypeError as error:
       raise InputError(

@@ -88,6 +88,14 @@ class Workspace:
     if self.maps_home is self:
       for folder in map_data.KINDS.values():
         workdirs.check_stage(self.workdir, folder, self.config)
+    elif self.explained is self and workdirs.read_summary(
+        self.workdir / 'classifier'
+    ) is None:
+      raise InputError(
+          f'The maps in {self.maps_home.workdir} are of its classifier, and '
+          'this run is to train its own. Give the classifier as well, with '
+          '--config.classifier.workdir=DIR.'
+      )
     for name in self.method_names:
       config = methods.config_of(name, self.config)
       workdirs.check_stage(self.workdir, name, config)
@@ -107,7 +115,7 @@ class Workspace:
         stage in ('all', 'impactx')
         and workdirs.read_summary(self.workdir / name) is None
     ):
-      on_maps = bool(methods.maps_of(self.config))
+      on_maps = bool(methods.METHODS[name].maps)
       todo.append((methods.training_section(name), on_maps))
     checks.check_devices(self.config, [section for section, _ in todo])
     if summary := workdirs.read_summary(self.home.workdir / 'classifier'):
@@ -155,7 +163,8 @@ class Workspace:
       epoch = summary['examples']['train'] // training.batch_size
       steps = epoch * len(summary['history'])
       explained = -(-steps // config.method.refresh_every) * training.batch_size
-      return explained * config.method.refresh_evals
+      config.attribution.max_evals = config.method.refresh_evals
+      return explained * teachers.evaluations(config.attribution)
     if not methods.METHODS[name].maps:
       return 0
     folder = map_data.KINDS[methods.maps_of(config)]

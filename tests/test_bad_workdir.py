@@ -87,6 +87,24 @@ def test_record_that_is_truncated_is_named(finished, tiny_config, name):
 
 
 @pytest.mark.usefixtures('no_work')
+def test_the_backbones_file_is_found_from_any_folder(
+    tmp_path, tiny_config, monkeypatch
+):
+  (tmp_path / 'mine.py').write_text(
+      'from impactx_jax.models.lenet import BACKBONE as BACKBONE\n'
+  )
+  monkeypatch.chdir(tmp_path)
+  tiny_config.model.name = 'mine.py'
+  (tmp_path / 'elsewhere').mkdir()
+  for folder, config in (('.', tiny_config), ('elsewhere', None)):
+    monkeypatch.chdir(tmp_path / folder)
+    with pytest.raises(Reached, match='fit'):
+      pipeline.run(config, tmp_path / 'run')
+  recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert recorded['model']['name'] == str(tmp_path / 'mine.py')
+
+
+@pytest.mark.usefixtures('no_work')
 def test_paths_are_recorded_so_that_they_lead_there_from_any_folder(
     tmp_path, tiny_config, data_dir, monkeypatch
 ):

@@ -110,6 +110,13 @@ def test_the_flags_defaults_are_a_plan():
 # --- All methods, on a backbone of one's own ----------------------------------
 
 
+@pytest.fixture
+def no_work(monkeypatch):
+  forbid(
+      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
+  )
+
+
 def read_files(workdir: pathlib.Path) -> dict[str, bytes]:
   return {name: (workdir / name).read_bytes() for name in FILES}
 
@@ -197,14 +204,12 @@ def test_the_csv_has_what_the_json_has(digits_table):
   ] == [(row['method'], row['runs'][0]['test_accuracy']) for row in rows]
 
 
+@pytest.mark.usefixtures('no_work')
 def test_a_finished_table_is_written_again_without_any_work(
-    digits_table, monkeypatch, capsys
+    digits_table, capsys
 ):
   workdir, config = digits_table
   before = read_files(workdir)
-  forbid(
-      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
-  )
   plan = compare.Plan.parse('1', list(methods.METHODS))
   compare.run(config, workdir, plan)
   assert read_files(workdir) == before
@@ -293,13 +298,6 @@ def test_fewer_seeds_of_a_method_are_reported_as_such(
 
 
 # --- Reports alone ------------------------------------------------------------
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-  forbid(
-      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
-  )
 
 
 @pytest.mark.usefixtures('no_work')

@@ -38,11 +38,8 @@ def paired_interval(
   Raises:
     ValueError: if there is not one value for each.
   """
+  _check_paired(ours, theirs)
   differences = np.subtract(ours, theirs, dtype=np.float64)
-  if np.shape(ours) != np.shape(theirs) or differences.ndim != 1:
-    raise ValueError(
-        f'{np.shape(ours)} values are to be paired with {np.shape(theirs)}.'
-    )
   count, mean = len(differences), float(differences.mean())
   if count < 2:
     return Interval(mean, float('nan'), float('nan'))
@@ -101,7 +98,11 @@ def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> McNemar:
   Args:
     ours: bool [N], whether each example is classified rightly.
     theirs: bool [N], the same of the other classifier.
+
+  Raises:
+    ValueError: if they are not of the same examples.
   """
+  _check_paired(ours, theirs)
   ours, theirs = np.asarray(ours, bool), np.asarray(theirs, bool)
   gained = int((ours & ~theirs).sum())
   lost = int((theirs & ~ours).sum())
@@ -109,3 +110,11 @@ def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> McNemar:
     return McNemar(0, 0, 1.0)
   test = stats.binomtest(gained, gained + lost)
   return McNemar(gained, lost, float(test.pvalue))
+
+
+def _check_paired(ours, theirs) -> None:
+  if np.shape(ours) != np.shape(theirs) or np.ndim(ours) != 1 or not len(ours):
+    raise ValueError(
+        f'Values of the shapes {np.shape(ours)} and {np.shape(theirs)} cannot '
+        'be paired: give one of each, and at least one pair.'
+    )

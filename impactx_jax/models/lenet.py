@@ -83,10 +83,10 @@ class ConvPool(nn.Module):
 
 def pool_2x2(features: jax.Array, pooling: str) -> jax.Array:
   """Pools windows of 2x2: [B, H, W, F] -> [B, H // 2, W // 2, F]."""
-  batch, height, width, filters = features.shape
-  features = features[:, : height // 2 * 2, : width // 2 * 2]
-  windows = features.reshape(batch, height // 2, 2, width // 2, 2, filters)
-  return POOLINGS[pooling](windows, axis=(2, 4))
+  # Not jnp.max: its gradient compares the features with their maximum, and is
+  # NaN where a compiler that computes them twice rounds them differently.
+  pool = {'max': nn.max_pool, 'mean': nn.avg_pool}[pooling]
+  return pool(features, (2, 2), (2, 2))
 
 
 def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:

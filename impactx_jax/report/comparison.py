@@ -231,8 +231,8 @@ def _notes(table: Table) -> str:
   )
   if table.shared:
     text += (
-        ' All seeds share one classifier A, so that the seeds are those of '
-        'the second stage alone.'
+        ' All seeds share one classifier A: for the methods around it they are '
+        'the seeds of stage two alone.'
     )
   return text
 

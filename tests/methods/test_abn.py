@@ -53,7 +53,7 @@ def normalise(features, weights):
   """BatchNorm with the batch's own statistics."""
   mean = features.mean(axis=(0, 1, 2))
   variance = jnp.square(features - mean).mean(axis=(0, 1, 2))
-  scaled = (features - mean) / jnp.sqrt(variance + 1e-5)
+  scaled = (features - mean) / jnp.sqrt(variance + 1e-3)
   return scaled * weights['scale'] + weights['bias']
 
 
