@@ -1,0 +1,22 @@
+"""Does the explanation help where labels are few? Four settings of stage two.
+
+  impactx-sweep --sweep=few_labels --config=cifar10_lenet5 --workdir=DIR \
+      --config.data.data_dir=DATA_DIR --config.data.label_fraction=0.1 \
+      --config.method.decoder_filters=16 --config.method.map_channels=1
+
+Further, with maps of a classifier that was trained on all labels:
+--config.classifier.workdir=DIR/shared --config.attribution.classifier=DIR2.
+What came of it is in the README.
+"""
+
+
+def get_sweep():
+  """Returns the stage that is trained, and the values of each field."""
+  return {
+      'stage': 'impactx',
+      'grid': [
+          {'method.lambda_': [0.0]},
+          {'method.lambda_': [5.0, 20.0], 'method.map_cell': [4]},
+          {'method.lambda_': [20.0], 'method.map_cell': [1]},
+      ],
+  }
