@@ -227,7 +227,11 @@ def fit(made, directory, epochs):
   )
 
 
-def test_a_run_that_is_continued_ends_as_an_undisturbed_one(made, tmp_path):
+def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
+  config = make_config(NAME, **OPTIONS)
+  config.attribution.explainer = 'partition_grid'  # It compiles faster.
+  config.attribution.grid = 2
+  made = make_method(NAME, config, EXAMPLES)[0], config
   undisturbed, variables = fit(made, tmp_path / 'whole', 3)
   for epochs in (1, 3):
     continued, found = fit(made, tmp_path / 'pieces', epochs)
