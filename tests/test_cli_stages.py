@@ -73,6 +73,34 @@ def test_input_error_exits_with_2_and_a_bug_does_not(
     in_process(main, *arguments)
 
 
+@pytest.mark.parametrize(('field', 'value'), [
+    ('data.label_fraction', '0'),
+    ('model.name', 'nowhere.py'),
+    ('model.width', '-1'),
+    ('classifier.workdir', 'nowhere'),
+    ('attribution.workdir', 'nowhere'),
+    ('method.name', 'abm'),
+    ('method.maps', 'shufled'),
+    ('method.map_cell', '0'),
+    ('method.refresh_every', '0'),
+    ('method.refresh_evals', '1'),
+])
+def test_bad_value_exits_with_2_and_says_so_in_one_paragraph(
+    in_process, tmp_path, monkeypatch, capsys, field, value
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit) as error:
+    in_process(
+        main, '--config=quickstart', '--workdir=run',
+        f'--config.{field}={value}',
+    )
+  assert error.value.code == 2
+  message = capsys.readouterr().err.strip()
+  assert message.startswith('Error: ') and '\n\n' not in message
+  assert value in message
+  assert not (tmp_path / 'run').exists()
+
+
 def test_flags_reach_the_pipeline(in_process, calls):
   in_process(
       main, '--config=quickstart', '--workdir=run', '--stage=maps',

@@ -312,6 +312,19 @@ def test_shared_maps_of_another_classifier_are_refused(
 
 
 @pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('stage', ['all', 'maps', 'impactx'])
+def test_shared_maps_without_their_classifier_are_refused_before_stage_one(
+    config, finished_workdir, tmp_path, stage
+):
+  config.classifier.workdir = ''
+  refused(
+      config, tmp_path / 'run', stage, str(finished_workdir),
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
 def test_shared_maps_of_other_settings_are_refused(config, tmp_path):
   config.attribution.max_evals = 50
   refused(
@@ -339,7 +352,7 @@ def test_paths_to_other_workdirs_are_recorded_as_absolute(
 def test_another_home_is_another_config(shared_run, config):
   config.method.training.epochs = 1
   pipeline.open_pipeline(config, shared_run[0])
-  config.classifier.workdir = ''
+  config.classifier.workdir = config.attribution.workdir = ''
   with pytest.raises(InputError, match=r'classifier\.workdir \(there'):
     pipeline.open_pipeline(config, shared_run[0])
 
