@@ -187,7 +187,10 @@ def check_sizes(config, data, todo) -> None:
     todo: Of each training to come, whose section it follows, 'classifier' or
       'method', and whether it is on the images that have maps alone.
   """
-  if config.method.name.startswith('impactx'):
+  name = config.method.name
+  if methods.METHODS[name].maps or name == 'impactx_single_stage':
+    check_cells(config.method, data['image_shape'])
+  if name.startswith('impactx'):
     check_decoder(config.method, data['image_shape'])
   images = data['examples']['train']
   mapped = map_data.share(
@@ -211,8 +214,8 @@ def check_sizes(config, data, todo) -> None:
       )
 
 
-def check_decoder(options, image_shape) -> None:
-  """Raises InputError for a decoder that cannot reach the image's size."""
+def check_cells(options, image_shape) -> None:
+  """Raises InputError for cells that do not divide the image."""
   height, width = image_shape[:2]
   cell = options.map_cell
   if height % cell or width % cell:
@@ -220,5 +223,9 @@ def check_decoder(options, image_shape) -> None:
         f'config.method.map_cell is {cell}, which does not divide images of '
         f'{height}x{width} pixels. Change it with --config.method.map_cell=N.'
     )
-  cells = height // cell, width // cell
+
+
+def check_decoder(options, image_shape) -> None:
+  """Raises InputError for a decoder that cannot reach the image's size."""
+  cells = [side // options.map_cell for side in image_shape[:2]]
   decoder_blocks(*cells, min(options.decoder_start, cells[0]))

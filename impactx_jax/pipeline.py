@@ -1,6 +1,7 @@
 """The stages in order; each can be run alone, and what is complete is kept."""
 
 import functools
+import json
 from typing import Any
 
 from absl import logging
@@ -80,7 +81,7 @@ class Pipeline(workspace.Workspace):
     """Stage one: trains A on the training split."""
     directory = self.workdir / 'classifier'
     if self.home is not self:
-      self.home.classifier_summary()  # Or it says that there is none.
+      self.home_summary()  # Or it says that there is none.
       return
     if workdirs.is_trained(directory):
       return
@@ -120,7 +121,7 @@ class Pipeline(workspace.Workspace):
       return
     attribution = self.config.attribution
     explained = self.explained
-    summary = explained.classifier_summary('--config.attribution.classifier')
+    summary = self.explained_summary()
     for name, what in (('class_names', 'classes'), ('image_shape', 'images')):
       taught, found = summary['data'][name], self.dataset.fingerprint()[name]
       if taught != found:
@@ -179,7 +180,7 @@ class Pipeline(workspace.Workspace):
       classifier, data = None, self.dataset.fingerprint()
     else:
       # The classifier of this run is M, whoever's maps it learns from.
-      data = self.home.classifier_summary()['data']
+      data = self.home_summary()['data']
       _, classifier = restore.network(self.home.workdir, 'classifier')
     if kind := methods.maps_of(config):
       columns = map_data.targets(
@@ -273,9 +274,9 @@ class Pipeline(workspace.Workspace):
             '--config.method.name=NAME.'
         )
       summaries[name] = summary
-    inputs = {
+    inputs = {  # As JSON keeps it, which has no tuples.
         'digests': {name: s['digest'] for name, s in summaries.items()},
-        'evaluation': self.config.evaluation.to_dict(),
+        'evaluation': json.loads(self.config.evaluation.to_json()),
         'attribution': teachers.settings(self.config.attribution),
     }
     metrics = evaluate.read_metrics(directory)

@@ -40,9 +40,12 @@ class Workspace:
       return self
     workdir = workdirs.open_workdir(path, f'--config.{section}.workdir')
     stage = {'classifier': 'classifier', 'attribution': 'maps'}[section]
-    begun = (workdir / stage / workdirs.CONFIG).exists()
-    return type(self)(
-        workdirs.read_config(workdir / stage if begun else workdir), workdir
+    for folder in (workdir / stage, workdir):
+      if (folder / workdirs.CONFIG).exists():
+        return type(self)(workdirs.read_config(folder), workdir)
+    raise InputError(
+        f'Nothing was run in {workdir}. Give the workdir of a run with '
+        f'--config.{section}.workdir=DIR.'
     )
 
   @functools.cached_property
@@ -88,9 +91,7 @@ class Workspace:
     if self.maps_home is self:
       for folder in map_data.KINDS.values():
         workdirs.check_stage(self.workdir, folder, self.config)
-    elif self.explained is self and workdirs.read_summary(
-        self.workdir / 'classifier'
-    ) is None:
+    elif self.explained is self and not (self.workdir / 'classifier').exists():
       raise InputError(
           f'The maps in {self.maps_home.workdir} are of its classifier, and '
           'this run is to train its own. Give the classifier as well, with '
@@ -135,7 +136,7 @@ class Workspace:
 
   def map_settings(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """What decides the maps, as their manifest keeps it."""
-    summary = self.explained.classifier_summary()
+    summary = self.explained_summary()
     return {
         'kind': kind,
         'classifier_digest': summary['digest'],
@@ -184,11 +185,24 @@ class Workspace:
       workdirs.write_config(self.workdir, self.config)
       workdirs.write_config(directory, config or self.config)
 
+  def home_summary(self) -> dict[str, Any]:
+    """Returns the summary of A; raises InputError if it is not trained."""
+    elsewhere = self.home is not self
+    return self.home.classifier_summary(
+        '--config.classifier.workdir' if elsewhere else ''
+    )
+
+  def explained_summary(self) -> dict[str, Any]:
+    """The same of the classifier that is explained."""
+    if not self.config.attribution.classifier:
+      return self.home_summary()
+    return self.explained.classifier_summary('--config.attribution.classifier')
+
   def classifier_summary(self, flag: str = '') -> dict[str, Any]:
     """Returns the summary of this run's trained classifier.
 
     Args:
-      flag: The flag that named this run, if another did.
+      flag: The flag that named this run, if another run did.
 
     Raises:
       InputError: if it is not trained.
@@ -196,7 +210,7 @@ class Workspace:
     summary = workdirs.read_summary(self.workdir / 'classifier')
     if summary is None:
       advice = 'Train it with --stage=classifier, or run --stage=all.'
-      if flag and self.config.attribution.classifier:
+      if flag:
         advice = f'Give the workdir of one with {flag}=DIR.'
       raise InputError(
           f'There is no trained classifier in {self.workdir}. {advice}'

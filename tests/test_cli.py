@@ -15,8 +15,8 @@ PRINT_FIELD = (
     'import sys\n'
     'from impactx_jax import cli\n'
     # Called when the flags are parsed, and before the slow imports.
-    'show = lambda: print(cli.CONFIG.value.attribution.max_evals)\n'
-    'cli.run(lambda: sys.exit(show()), "")',
+    'show = lambda config: print(config.attribution.max_evals)\n'
+    'cli.run(lambda config, workdir: sys.exit(show(config)), "")',
 )
 RECIPE = """
 from impactx_jax.configs import common

@@ -116,9 +116,13 @@ def targets(columns: Columns, options, seed: int) -> dict[str, Columns]:
       }
       for split in np.unique(columns['split'])
   }
-  control = {'shuffled': shuffled, 'random': noise}.get(options.maps)
-  if control:
-    parts['train']['map'] = control(parts['train']['map'], seed)
+  train = parts['train']
+  if options.maps == 'shuffled':
+    train['map'] = shuffled(train['map'], seed)
+  if options.maps == 'random':
+    # A value a cell, or the average over cells would take the noise away.
+    cells = noise(losses.pool(train['map'], options.map_cell), seed)
+    train['map'] = losses.spread(cells, options.map_cell)
   return parts
 
 

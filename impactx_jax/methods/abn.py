@@ -40,11 +40,14 @@ class AttentionBranchNetwork(nn.Module):
     """
     stem = self.trunk.stem(images, train)
     values = self.attention_stage(stem, train)
-    values = nn.Conv(self.num_classes, (1, 1), name='to_classes')(values)
+    # What a normalisation follows needs no bias.
+    values = nn.Conv(
+        self.num_classes, (1, 1), use_bias=False, name='to_classes'
+    )(values)
     values = batch_norm(train, values.dtype, 'to_classes_bn')(values)
     values = nn.relu(values)
     scores = nn.Conv(self.num_classes, (1, 1), name='attention_logits')(values)
-    attention = nn.Conv(1, (3, 3), name='attention')(values)
+    attention = nn.Conv(1, (3, 3), use_bias=False, name='attention')(values)
     attention = batch_norm(train, values.dtype, 'attention_bn')(attention)
     attention = nn.sigmoid(attention)
     features = self.trunk.last_stage(stem * attention + stem, train)

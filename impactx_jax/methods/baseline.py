@@ -109,7 +109,7 @@ def widened(config, task: base.Task, parameters: int):
         'IMPACTX. Let its trunk and head read model.width, or leave '
         'baseline_matched out.'
     )
-  for _ in range(12):  # To a hundredth.
+  for _ in range(20):
     middle = (low + high) / 2
     low, high = (middle, high) if count(middle) < parameters else (low, middle)
   wide = config.copy_and_resolve_references()

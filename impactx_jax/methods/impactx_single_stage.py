@@ -150,5 +150,6 @@ def check(config) -> None:
     raise InputError(
         f'config.method.maps is {config.method.maps!r}, but '
         'impactx_single_stage makes the maps of the true class itself. Leave '
-        "it at 'true_class', or train impactx with it."
+        "it at 'true_class', with --config.method.maps=true_class, or train "
+        'impactx with it.'
     )
