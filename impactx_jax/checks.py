@@ -11,6 +11,7 @@ from impactx_jax import teachers
 from impactx_jax import train
 from impactx_jax.configs import common
 from impactx_jax.data import maps as map_data
+from impactx_jax.methods import impactx
 from impactx_jax.models.impactx import decoder_blocks
 from ml_collections import ConfigDict
 import numpy as np
@@ -228,4 +229,4 @@ def check_cells(options, image_shape) -> None:
 def check_decoder(options, image_shape) -> None:
   """Raises InputError for a decoder that cannot reach the image's size."""
   cells = [side // options.map_cell for side in image_shape[:2]]
-  decoder_blocks(*cells, min(options.decoder_start, cells[0]))
+  decoder_blocks(*cells, impactx.decoder_start(options, image_shape[0]))

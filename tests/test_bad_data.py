@@ -110,7 +110,7 @@ def test_data_that_changed_since_stage_one_are_refused(
 
 
 @pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('start', [7, 12, 31])
+@pytest.mark.parametrize('start', [7, 12, 33])
 def test_size_that_the_decoder_cannot_reach_is_refused(
     tmp_path, tiny_config, start
 ):

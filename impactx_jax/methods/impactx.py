@@ -126,12 +126,24 @@ def create_network(config, task: base.Task) -> networks.ImpactX:
       ),
       decoder=networks.Decoder(
           (*cells, channels),
-          min(options.decoder_start, cells[0]),
+          decoder_start(options, height),
           options.decoder_filters,
       ),
       num_classes=task.num_classes,
       hidden=options.classifier_hidden,
   )
+
+
+def decoder_start(options, height: int) -> int:
+  """Returns the height of the decoder's smallest feature maps.
+
+  Cells of several pixels may be fewer than `config.method.decoder_start`, and
+  are then predicted at once; a start beyond the image's height stays, to be
+  refused.
+  """
+  cells = height // options.map_cell
+  start = options.decoder_start
+  return min(start, cells) if start <= height else start
 
 
 def equation_1(
