@@ -62,7 +62,7 @@ def train_lenet(images: np.ndarray, labels: np.ndarray, *, steps: int):
   @jax.jit
   def step(params, opt_state, batch):
     gradients, _ = jax.grad(method.loss, has_aux=True)(
-        params, collections, batch, None
+        params, collections, batch, jax.random.key(0)
     )
     updates, opt_state = optimizer.update(gradients, opt_state)
     return optax.apply_updates(params, updates), opt_state
