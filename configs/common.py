@@ -61,6 +61,13 @@ def get_config() -> ConfigDict:
   # Backbone of A, and of LEP: 'lenet5', 'mobilenet', 'efficientnet_b2', or a
   # file FILE.py of yours that defines BACKBONE, an impactx_jax.models.Backbone.
   config.model.name = 'lenet5'
+  # File of published weights that A, and LEP, start from: an h5 of Keras,
+  # safetensors of timm, or the prefix of a TensorFlow checkpoint; 'random' to
+  # do without, which '' means where no weights are published.
+  config.model.pretrained = ''
+  # Whether the last layer is taken too, for data with the very classes that
+  # the weights are of.
+  config.model.pretrained_head = False
   # Multiplies the channels of every layer.
   config.model.width = 1.0
   # Side in pixels that images are resized to inside the model; 0: none.
@@ -132,9 +139,10 @@ def get_config() -> ConfigDict:
   config.method.m_output = 'logits'
   # Size of LEP's code z.
   config.method.lep_units = 512
-  # LEP's start: 'like_classifier' (as A started), 'from_classifier' (A's
-  # trained trunk) or 'scratch'. LeNet-5 starts from scratch, so the first and
-  # the last are the same for it.
+  # LEP's start: 'like_classifier' (as A started: from published weights, or at
+  # random), 'from_classifier' (A's trained trunk) or 'scratch'. LeNet-5 starts
+  # at random, so the first and the last are the same for it, as they are for
+  # impactx_single_stage where the second has no A to start from.
   config.method.lep_init = 'like_classifier'
   # Width of one hidden layer of C; 0: none.
   config.method.classifier_hidden = 0

@@ -17,6 +17,7 @@ from absl import flags
 from absl import logging
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+from etils import epath
 from ml_collections import ConfigDict
 from ml_collections import config_flags
 
@@ -175,14 +176,26 @@ def _recipes() -> list[str]:
 
 
 def _resolve_recipes(argv: list[str]) -> list[str]:
-  """Turns --config=NAME, or --config NAME, into the recipe's path."""
-  resolved = list(argv)
+  """Turns --config=NAME, or --config NAME, into the recipe's path.
+
+  Fields that are changed without a --config are those of the workdir's own.
+  """
+  resolved, values = list(argv), {}
   for i, argument in enumerate(argv):
-    flag, _, value = argument.partition('=')
-    if flag in ('--config', '-config') and '=' in argument:
-      resolved[i] = f'{flag}={_recipe_path(value)}'
-    elif i and argv[i - 1] in ('--config', '-config'):
-      resolved[i] = _recipe_path(argument)
+    flag, equals, value = argument.partition('=')
+    name = flag.lstrip('-')
+    if name not in ('config', 'workdir') or not flag.startswith('-'):
+      continue
+    at = i if equals else i + 1
+    values[name] = value if equals else ''.join(argv[at : at + 1])
+    if name == 'config' and at < len(argv):
+      path = _recipe_path(values[name])
+      resolved[at] = f'{flag}={path}' if equals else path
+  workdir = values.get('workdir')
+  changed = any(x.lstrip('-').startswith('config.') for x in argv[1:])
+  if workdir and changed and 'config' not in values:
+    if (epath.Path(workdir) / 'config.json').exists():
+      resolved.insert(1, f'--config={_recipe_path(f"from_workdir:{workdir}")}')
   return resolved
 
 

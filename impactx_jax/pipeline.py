@@ -1,5 +1,6 @@
 """The stages in order; each can be run alone, and what is complete is kept."""
 
+import dataclasses
 import functools
 import json
 from typing import Any
@@ -14,6 +15,7 @@ from etils import epath
 from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import methods
+from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import provenance
 from impactx_jax import restore
@@ -23,6 +25,7 @@ from impactx_jax import workdirs
 from impactx_jax import workspace
 from impactx_jax.data import maps as map_data
 from impactx_jax.methods.base import Task
+from impactx_jax.models import pretrained
 import jax
 
 STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
@@ -99,7 +102,36 @@ class Pipeline(workspace.Workspace):
         training=self.config.classifier.training,
         seed=self.config.seed,
         data=dataset.fingerprint(),
+        start_from=self._published(methods.BASELINE, self.config, directory),
     )
+
+  def _published(self, name: str, config, directory: epath.Path):
+    """Returns what puts published weights into fresh variables, or None."""
+    if config.model.pretrained in models.AT_RANDOM:
+      return None
+    if not methods.METHODS[name].pretrained:
+      logging.warning(
+          '%s is wider than %s as published and starts at random.', name,
+          config.model.name,
+      )
+      return None
+    # M is there already; LEP starts as A did, or as it is told to.
+    leave = ['classifier']
+    if config.method.lep_init != 'like_classifier':
+      leave.append('lep')
+
+    def start(variables):
+      variables, report = pretrained.start(
+          config.model, variables, leave=leave
+      )
+      print(f'\n{report}\n')
+      if parallel.is_main_process():
+        files.write_json(
+            directory / 'pretrained.json', dataclasses.asdict(report)
+        )
+      return variables
+
+    return start
 
   def make_maps(self) -> None:
     """Attribution: makes the maps that `config.method` trains on."""
@@ -205,6 +237,7 @@ class Pipeline(workspace.Workspace):
         training=config[methods.training_section(name)].training,
         seed=config.seed,
         data=data,
+        start_from=self._published(name, config, directory),
     )
 
   def test(self, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One training run in its folder, with the summary that completes it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attribution import files
@@ -24,6 +25,7 @@ def fit(
     training,
     seed: int,
     data: dict[str, Any],
+    start_from: Callable[[Any], Any] | None = None,
 ) -> None:
   """Trains, and writes the summary that marks the run as complete.
 
@@ -34,9 +36,15 @@ def fit(
     training: The config section that says how.
     seed: Of the run.
     data: The fingerprint of the data set.
+    start_from: Fresh variables -> those that training starts from.
   """
   result = train.fit(
-      method, columns, training=training, seed=seed, directory=directory
+      method,
+      columns,
+      training=training,
+      seed=seed,
+      directory=directory,
+      start_from=start_from,
   )
   variables = checkpoints.restore_variables(
       directory, result.best_step, restore.shapes(method)

@@ -1,5 +1,6 @@
 """The one training loop, for stage one and for every method of stage two."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -152,6 +153,7 @@ def fit(
     training,
     seed: int,
     directory: epath.Path,
+    start_from: Callable[[Any], Any] | None = None,
 ) -> Fit:
   """Trains until the epochs are over or validation accuracy stops rising.
 
@@ -165,6 +167,7 @@ def fit(
     training: A config section such as `config.classifier.training`.
     seed: Of the run.
     directory: For checkpoints and TensorBoard files.
+    start_from: Fresh variables -> those that training starts from.
 
   Returns:
     The Fit. Its best checkpoint is in `directory`.
@@ -202,6 +205,8 @@ def fit(
       state, meta = restored
       result = Fit(**{**meta, 'history': tuple(meta['history'])})
       logging.info('Continuing after epoch %d.', len(result.history))
+    elif start_from:
+      state = state.replace(**start_from(variables_of(state)))
     state = parallel.replicate(state)
     writer = metric_writers.create_default_writer(
         str(directory / 'tensorboard'),

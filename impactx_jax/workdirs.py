@@ -19,6 +19,7 @@ from attribution import files
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax import models
 from impactx_jax.configs import common
 from impactx_jax.data.maps import KINDS
 import ml_collections
@@ -100,6 +101,8 @@ def with_absolute_paths(config) -> ml_collections.ConfigDict:
       config[section][field] = str(checkpoints.absolute(path))
   if config.model.name.endswith('.py'):
     config.model.name = str(checkpoints.absolute(config.model.name))
+  if config.model.pretrained not in models.AT_RANDOM:
+    config.model.pretrained = str(checkpoints.absolute(config.model.pretrained))
   return config
 
 

@@ -11,10 +11,13 @@ from impactx_jax import checks
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax import restore
 from impactx_jax import teachers
 from impactx_jax import workdirs
 from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
+from impactx_jax.methods import base
+from impactx_jax.models import pretrained
 
 
 class Workspace:
@@ -119,10 +122,23 @@ class Workspace:
       on_maps = bool(methods.METHODS[name].maps)
       todo.append((methods.training_section(name), on_maps))
     checks.check_devices(self.config, [section for section, _ in todo])
+    if todo and not (self.workdir / workdirs.CONFIG).exists():
+      self._check_pretrained()
     if summary := workdirs.read_summary(self.home.workdir / 'classifier'):
       checks.check_sizes(self.config, summary['data'], todo)
     elif ('classifier', False) in todo:
       checks.check_sizes(self.config, self.dataset.fingerprint(), todo)
+
+  def _check_pretrained(self) -> None:
+    """Refuses a file of weights that is not of the backbone."""
+    if self.config.model.pretrained in models.AT_RANDOM:
+      return
+    fingerprint = self.dataset.fingerprint()
+    task = base.Task(
+        len(fingerprint['class_names']), tuple(fingerprint['image_shape'])
+    )
+    classifier = methods.create(methods.BASELINE, self.config, task)
+    pretrained.start(self.config.model, restore.shapes(classifier))
 
   @property
   def explained(self) -> Self:

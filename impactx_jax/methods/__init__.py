@@ -26,7 +26,9 @@ METHODS: dict[str, Entry] = {
     'abn': Entry(abn.create, from_scratch=True),
     'wae': Entry(wae.create, 'weighted'),
     # Controls: does the explanation help, or only the second branch?
-    'baseline_matched': Entry(impactx.matched_baseline, from_scratch=True),
+    'baseline_matched': Entry(
+        impactx.matched_baseline, from_scratch=True, pretrained=False
+    ),
     CONTROL: Entry(impactx.create, 'true_class', changes={'lambda_': 0.0}),
     'impactx_shuffled': Entry(
         impactx.create, 'true_class', changes={'maps': 'shuffled'}

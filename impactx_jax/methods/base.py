@@ -107,12 +107,14 @@ class Entry:
     from_scratch: Whether it trains a classifier from the start, and so as
       `config.classifier.training` says; otherwise `config.method.training`.
     changes: Of `config.method`: a control is a method with other settings.
+    pretrained: Whether it can start from published weights.
   """
 
   create: Callable[[Any, Task], Method]
   maps: str = ''
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+  pretrained: bool = True
 
 
 def mean_metrics(**values: jax.Array) -> Metrics:

@@ -23,6 +23,8 @@ BACKBONES: dict[str, Backbone] = {
     'efficientnet_b2': efficientnet.BACKBONE,
 }
 DTYPES = ('float32', 'bfloat16')
+# Values of `config.model.pretrained` that are no file.
+AT_RANDOM = ('', 'random')
 
 
 def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
@@ -48,6 +50,7 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
         f'config.model.width is {model.width}; it must be above 0 and at most '
         '64. Change it with --config.model.width=W.'
     )
+  _check_pretrained(model, backbone)
   for field in ('dropout', 'drop_path'):
     if not 0 <= model[field] < 1:
       raise InputError(
@@ -69,6 +72,24 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
         f'but these have {image_shape[0]}x{image_shape[1]}. Choose another '
         'backbone with --config.model.name=NAME, or for your own pictures a '
         'larger --config.data.image_size.'
+    )
+
+
+def _check_pretrained(model, backbone: Backbone) -> None:
+  """Refuses a `model.pretrained` that does not go with the backbone."""
+  if backbone.keras_layer is None:
+    if model.pretrained not in AT_RANDOM:
+      raise InputError(
+          f'No weights are published for {model.name} that could be read from '
+          f'{model.pretrained}. Start at random, with '
+          '--config.model.pretrained=random.'
+      )
+  elif not model.pretrained:
+    raise InputError(
+        f'{model.name} starts from published weights. Get a file of '
+        f'{backbone.published}, and name it with '
+        '--config.model.pretrained=FILE; or start at random, with '
+        '--config.model.pretrained=random.'
     )
 
 

@@ -48,6 +48,11 @@ class Backbone:
       begins, of the shape of the last stage at stride 1: [B, h, w, F] ->
       [B, h, w, F'].
     pool: Features [B, h, w, F] -> what LEP's dense layer sees, [B, F'].
+    keras_layer: The path of a module that has weights, such as
+      ('trunk', 'blocks_3', 'dw'), ('head', 'predictions') or
+      ('attention_stage', 'block12', 'dw') -> the layer that has its weights
+      in published files, by Keras's name. None: no weights are published.
+    published: Which files those are, for messages.
   """
 
   trunk: Callable[[ConfigDict], nn.Module]
@@ -55,6 +60,8 @@ class Backbone:
   min_size: int = 1
   attention_stage: Callable[[ConfigDict], nn.Module] | None = None
   pool: Callable[[jax.Array], jax.Array] = flatten
+  keras_layer: Callable[[tuple[str, ...]], str] | None = None
+  published: str = ''
 
 
 def dtype_of(model: ConfigDict) -> jnp.dtype:

@@ -180,6 +180,38 @@ def num_blocks(stages: int) -> int:
   return sum(math.ceil(DEPTH * repeats) for _, repeats, *_ in STAGES[:stages])
 
 
+def block_name(stage: int, index: int) -> str:
+  """Names a block as Keras does: the second of stage 0 is block1b."""
+  return f'block{stage + 1}{chr(ord("a") + index)}'
+
+
+# Of all blocks in order, and of those without an expansion.
+BLOCK_NAMES = tuple(
+    block_name(stage, i)
+    for stage, (_, repeats, *_) in enumerate(STAGES)
+    for i in range(math.ceil(DEPTH * repeats))
+)
+UNEXPANDED = frozenset(BLOCK_NAMES[: num_blocks(1)])
+_KERAS_CONVS = {
+    'expand': 'expand_conv', 'expand_bn': 'expand_bn', 'dw': 'dwconv',
+    'dw_bn': 'bn', 'se_reduce': 'se_reduce', 'se_expand': 'se_expand',
+    'project': 'project_conv', 'project_bn': 'project_bn',
+}
+
+
+def keras_layer(path: tuple[str, ...]) -> str:
+  """Names the Keras layer of one of our modules; see `base.Backbone`."""
+  part, *module = path
+  if part == 'head':
+    return 'predictions'
+  if module[0] in ('stem_conv', 'top'):
+    return f'{module[0].partition("_")[0]}_{module[1]}'
+  index = int(module[0].removeprefix('blocks_').removeprefix('block'))
+  if part == 'attention_stage':
+    index += num_blocks(STEM_STAGES)
+  return f'{BLOCK_NAMES[index]}_{_KERAS_CONVS["_".join(module[1:])]}'
+
+
 def block_options(
     width: float, drop_path: float, *, first: int = 0, strided: bool = True
 ) -> list[dict]:
@@ -231,4 +263,10 @@ BACKBONE = base.Backbone(
         model.width, base.dtype_of(model)
     ),
     pool=base.global_mean,
+    keras_layer=keras_layer,
+    published=(
+        'Noisy Student weights: noisy_student_efficientnet-b2.tar.gz of the '
+        "TensorFlow TPU models' EfficientNet, an h5 made of it, or "
+        'model.safetensors of timm/tf_efficientnet_b2.ns_jft_in1k'
+    ),
 )

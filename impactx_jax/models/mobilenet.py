@@ -146,6 +146,19 @@ def _filters(model) -> tuple[int, ...]:
   )
 
 
+def keras_layer(path: tuple[str, ...]) -> str:
+  """Names the Keras layer of one of our modules; see `base.Backbone`."""
+  part, *module = path
+  if part == 'head':
+    return 'predictions'
+  if module[0] == 'conv1':
+    return {'conv': 'conv1', 'bn': 'conv1_bn'}[module[1]]
+  number = int(module[0].removeprefix('blocks_').removeprefix('block'))
+  number += part == 'trunk'  # It counts its blocks from 0.
+  kind, *bn = module[1].split('_')
+  return '_'.join(['conv', kind, str(number), *bn])
+
+
 BACKBONE = base.Backbone(
     trunk=lambda model: MobileNetTrunk(
         _filters(model), model.input_size, base.dtype_of(model)
@@ -158,4 +171,11 @@ BACKBONE = base.Backbone(
         _filters(model)[-2:], base.dtype_of(model)
     ),
     pool=base.global_mean,
+    keras_layer=keras_layer,
+    published=(
+        'ImageNet weights: mobilenet_1_0_224_tf.h5 or '
+        'mobilenet_1_0_224_tf_no_top.h5, which '
+        "keras.applications.MobileNet(weights='imagenet') downloads to "
+        '~/.keras/models'
+    ),
 )

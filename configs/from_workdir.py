@@ -1,0 +1,13 @@
+"""The config of an earlier run, for another one with a few changes.
+
+  impactx --config=from_workdir:DIR --workdir=ANOTHER --config.FIELD=VALUE
+
+Without --config, fields are changed of the config of --workdir itself.
+"""
+
+from impactx_jax import workdirs
+
+
+def get_config(workdir):
+  """Returns the config that was run last in a workdir."""
+  return workdirs.read_config(workdirs.open_workdir(workdir))

@@ -1,0 +1,155 @@
+"""Networks that start from published weights instead of random numbers."""
+
+from collections.abc import Iterable
+import dataclasses
+import hashlib
+from typing import Any
+
+from attribution.errors import InputError
+from impactx_jax import models
+from impactx_jax.models import weight_files
+from impactx_jax.report import tables
+import jax
+import numpy as np
+
+# The modules that published weights can be of, wherever a network has them.
+PARTS = ('trunk', 'head', 'attention_stage')
+_BATCH_NORM = {
+    'scale': 'gamma', 'bias': 'beta', 'mean': 'moving_mean',
+    'var': 'moving_variance',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What became of a file of weights.
+
+  Attributes:
+    path: Of the file.
+    digest: Of what was taken from it.
+    loaded: How many arrays of the network were taken from the file.
+    parameters: How many numbers these are.
+    left: The layers of the file that were not taken.
+    fresh: The network's modules that start at random, decoder and the like.
+  """
+
+  path: str
+  digest: str
+  loaded: int
+  parameters: int
+  left: tuple[str, ...]
+  fresh: tuple[str, ...]
+
+  def __str__(self) -> str:
+    return tables.table(
+        ['weights', self.path],
+        [
+            ['loaded', f'{self.loaded} arrays, {self.parameters:,} numbers'],
+            ['left in the file', ', '.join(self.left) or 'nothing'],
+            ['starts at random', ', '.join(self.fresh) or 'nothing'],
+        ],
+    )
+
+
+def start(
+    model, variables: Any, *, leave: Iterable[str] = ()
+) -> tuple[Any, Report]:
+  """Replaces a network's first weights by those of `model.pretrained`.
+
+  Args:
+    model: The config's section.
+    variables: A tree of fresh variables, parameters and statistics, in which
+      trunks, heads and attention stages may stand anywhere.
+    leave: Names of modules under which everything stays as it is. Heads do
+      unless `model.pretrained_head`.
+
+  Returns:
+    The tree, and what was done.
+
+  Raises:
+    InputError: for a file that cannot be read, is of another network, or has
+      another number of classes where the head is wanted.
+  """
+  keras_layer = models.find(model.name).keras_layer
+  tensors = weight_files.read(model.pretrained)
+  leave = {*leave, *(() if model.pretrained_head else ('head',))}
+  taken, fresh, missing, unfit = {}, {}, [], []
+  leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
+  values = []
+  for keys, leaf in leaves:
+    path = tuple(key.key for key in keys)
+    part = next((i for i, name in enumerate(path) if name in PARTS), None)
+    if part is None or leave & {*path}:
+      fresh[_module(path)] = None
+      values.append(leaf)
+      continue
+    layer = keras_layer(path[part:-1])
+    names = _BATCH_NORM if layer.endswith('bn') else {}
+    name = layer, names.get(path[-1], path[-1])
+    value = _laid_out(tensors.get(name), leaf.shape)
+    if value is None:
+      missing.append(f'{layer} {name[1]}')
+    elif value.shape != leaf.shape:
+      unfit.append(
+          f'{layer} {name[1]} ({value.shape} in the file, {leaf.shape} here)'
+      )
+    else:
+      taken[layer] = None
+      leaf = value.astype(leaf.dtype)
+    values.append(leaf)
+  if missing or unfit:
+    raise _misfit(model, tensors, missing, unfit)
+  kept = {id(leaf) for _, leaf in leaves}
+  new = [value for value in values if id(value) not in kept]
+  report = Report(
+      path=model.pretrained,
+      digest=hashlib.sha256(b''.join(x.tobytes() for x in new)).hexdigest(),
+      loaded=len(new),
+      parameters=sum(value.size for value in new),
+      left=tuple(dict.fromkeys(
+          layer for layer, _ in tensors if layer not in taken
+      )),
+      fresh=tuple(fresh),
+  )
+  return jax.tree.unflatten(structure, values), report
+
+
+def _module(path: tuple[str, ...]) -> str:
+  """Names what a variable belongs to, in few words: 'lep/code', 'decoder'."""
+  path = tuple(name for name in path if name not in ('params', 'batch_stats'))
+  return '/'.join(path[: 2 if path[0] in ('lep', 'm', 'branch') else 1])
+
+
+def _laid_out(value: np.ndarray | None, shape) -> np.ndarray | None:
+  """Brings a Keras kernel to Flax's layout."""
+  if value is None or value.ndim != 4:
+    return value
+  height, width, channels, multiplier = value.shape
+  if shape == (height, width, multiplier, channels) and multiplier == 1:
+    return value.swapaxes(2, 3)  # Depthwise.
+  if len(shape) == 2 and height == width == 1:
+    return value[0, 0]  # A convolution that stands for a dense layer.
+  return value
+
+
+def _misfit(model, tensors, missing, unfit) -> InputError:
+  """Says in which way a file is not of this network."""
+  def few(names):
+    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more
+
+  if unfit and not missing and all('predictions' in name for name in unfit):
+    return InputError(
+        f'The weights in {model.pretrained} are of another number of classes: '
+        f'{few(unfit)}. Leave the last layer to start at random, with '
+        '--config.model.pretrained_head=False.'
+    )
+  found = few([*dict.fromkeys(layer for layer, _ in tensors)])
+  problems = [f'it lacks {few(missing)}'] if missing else []
+  problems += [f'these have other shapes: {few(unfit)}'] if unfit else []
+  return InputError(
+      f'{model.pretrained} is not of {model.name} with config.model.width='
+      f'{model.width}: {"; ".join(problems)}. The file has {found or "nothing"}'
+      f'. Give {models.find(model.name).published}, with '
+      '--config.model.pretrained=FILE.'
+  )
