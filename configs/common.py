@@ -18,6 +18,8 @@ def _training() -> ConfigDict:
   config.learning_rate = 0.001
   # 'constant', or 'cosine' down to 0 at the last epoch.
   config.schedule = 'cosine'
+  # Share of the steps in which the learning rate rises to that, from 0.
+  config.warmup = 0.0
   # Epochs without a better validation accuracy before stopping; 0: never.
   config.patience = 15
   # Mirror left and right at random, the map with the image.

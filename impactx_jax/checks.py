@@ -124,6 +124,11 @@ def check_training(training, section: str) -> None:
           f'{section}.{field} is {training[field]}; it must be {least} or '
           f'more. Change it with --{section}.{field}=N.'
       )
+  if not 0 <= training.warmup <= 1:
+    raise InputError(
+        f'{section}.warmup is {training.warmup}; it must lie between 0 and 1. '
+        f'Change it with --{section}.warmup=F.'
+    )
   if not training.learning_rate > 0:
     raise InputError(
         f'{section}.learning_rate is {training.learning_rate}; it must be '

@@ -191,11 +191,11 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
     if name == 'config' and at < len(argv):
       path = _recipe_path(values[name])
       resolved[at] = f'{flag}={path}' if equals else path
-  workdir = values.get('workdir')
   changed = any(x.lstrip('-').startswith('config.') for x in argv[1:])
-  if workdir and changed and 'config' not in values:
-    if (epath.Path(workdir) / 'config.json').exists():
-      resolved.insert(1, f'--config={_recipe_path(f"from_workdir:{workdir}")}')
+  workdir = '' if 'config' in values else values.get('workdir')
+  if changed and workdir and (epath.Path(workdir) / 'config.json').exists():
+    recipe = _recipe_path(f'from_workdir:{workdir}')
+    resolved.insert(1, f'--config={recipe}')
   return resolved
 
 

@@ -24,6 +24,7 @@ from impactx_jax import teachers
 from impactx_jax import workdirs
 from impactx_jax import workspace
 from impactx_jax.data import maps as map_data
+from impactx_jax.methods import second_branch
 from impactx_jax.methods.base import Task
 from impactx_jax.models import pretrained
 import jax
@@ -116,7 +117,7 @@ class Pipeline(workspace.Workspace):
       )
       return None
     # M is there already; LEP starts as A did, or as it is told to.
-    leave = ['classifier']
+    leave = [second_branch.FROZEN]
     if config.method.lep_init != 'like_classifier':
       leave.append('lep')
 

@@ -7,21 +7,17 @@
 """
 
 from collections.abc import Iterator
-import importlib.util
 import json
-import pathlib
 from typing import Any
 
 from absl import flags
 from absl import logging
 from attribution import files
 from attribution.errors import InputError
-from attribution.errors import unknown_choice
 from impactx_jax import cli
+from impactx_jax import grids
 import joblib
 from ml_collections import ConfigDict
-import numpy as np
-from sklearn import model_selection
 
 USAGE = """
 impactx-sweep --sweep=NAME|FILE --config=NAME|FILE --workdir=DIR
@@ -34,79 +30,12 @@ split is never looked at.
 
   impactx-sweep --sweep=lambda_ --config=quickstart --workdir=runs/sweep
 """
-STAGES = ('classifier', 'impactx')
 SWEEP = flags.DEFINE_string(
     'sweep', None, 'A file with get_sweep(), or the name of one of '
     'configs/sweeps.',
 )
 TRIALS = flags.DEFINE_integer('trials', 0, 'How many of the grid; 0: all.')
 JOBS = flags.DEFINE_integer('jobs', 1, 'Trials at the same time.')
-
-
-def load_sweep(name: str) -> tuple[str, list[dict[str, Any]]]:
-  """Reads a sweep.
-
-  Args:
-    name: Of a file, or of an installed sweep.
-
-  Returns:
-    The stage that is trained, and the trials: {field: value}, in the order of
-    the grid.
-
-  Raises:
-    InputError: for a sweep that cannot be read.
-  """
-  from impactx_jax.configs import sweeps
-
-  if not pathlib.Path(name).is_file():
-    installed = {
-        path.stem: path
-        for folder in sweeps.__path__
-        for path in pathlib.Path(folder).glob('*.py')
-        if path.stem != '__init__'
-    }
-    if name not in installed:
-      error = unknown_choice('sweep', name, installed, '--sweep')
-      raise InputError(f'{error} A path to a file of your own works as well.')
-    name = str(installed[name])
-  try:
-    spec = importlib.util.spec_from_file_location('sweep', name)
-    if spec is None:
-      raise ValueError('it is no .py file')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sweep = module.get_sweep()
-    stage = sweep['stage']
-    trials = list(model_selection.ParameterGrid(sweep['grid']))
-    if not trials:
-      raise ValueError('the grid is empty')
-  except Exception as error:  # Whatever the user's file raises.
-    raise InputError(
-        f'The sweep in {name} cannot be read: {type(error).__name__}: {error}. '
-        "It must define get_sweep() that returns {'stage': 'classifier' or "
-        "'impactx', 'grid': {'section.field': [values]}}."
-    ) from error
-  if stage not in STAGES:
-    raise unknown_choice("stage of a sweep", stage, STAGES, '--sweep')
-  return stage, [_plain(trial) for trial in trials]
-
-
-def _plain(trial: dict[str, Any]) -> dict[str, Any]:
-  """NumPy's numbers as Python's, which configs and JSON take."""
-  return {
-      field: value.item() if isinstance(value, np.generic) else value
-      for field, value in trial.items()
-  }
-
-
-def choose(count: int, wanted: int, seed: int) -> list[int]:
-  """Returns which trials of the grid are run; more of them include fewer."""
-  if wanted < 0:
-    raise InputError(
-        f'--trials={wanted}: give a number of trials, or 0 for all.'
-    )
-  order = np.random.default_rng(seed).permutation(count)
-  return sorted(order[: wanted or count].tolist())
 
 
 def run(
@@ -117,7 +46,7 @@ def run(
   Args:
     config: Of all trials but for the fields of the grid.
     workdir: Where everything goes.
-    sweep: See `load_sweep`.
+    sweep: See `grids.load`.
     trials: How many of the grid are drawn at random; 0 is all.
     jobs: Trials at the same time, each in a process of its own.
 
@@ -131,18 +60,18 @@ def run(
 
   if jobs < 1:
     raise InputError(f'--jobs={jobs}: give 1 or more.')
-  stage, grid = load_sweep(sweep)
+  stage, grid = grids.load(sweep)
   if stage == 'classifier' and config.classifier.workdir:
     raise InputError(
         f'The sweep {sweep} trains classifiers, and --config.classifier.workdir'
         f'={config.classifier.workdir} says to take one. Leave that out.'
     )
   root = workdirs.open_workdir(workdir)
-  chosen = choose(len(grid), trials, config.seed)
+  chosen = grids.choose(len(grid), trials, config.seed)
   for i in chosen:
-    checks.check(_config_of(config, grid[i]))
+    checks.check(grids.config_of(config, grid[i]))
   config = _share(config, root / 'shared', _shared_sections(stage, grid))
-  configs = {i: _config_of(config, grid[i]) for i in chosen}
+  configs = {i: grids.config_of(config, grid[i]) for i in chosen}
   places = {i: root / 'trials' / f'{i:05d}' for i in chosen}
   for i in chosen:
     one = pipeline.open_pipeline(configs[i], places[i])  # Or it clashes.
@@ -276,32 +205,6 @@ def _share(config, home, shared: list[str]):
   config = config.copy_and_resolve_references()
   for section in missing:
     config[section].workdir = str(home)
-  return config
-
-
-def _config_of(config, fields: dict[str, Any]):
-  """Returns the config with the fields of a trial."""
-  config = config.copy_and_resolve_references()
-  for path, value in fields.items():
-    section = config
-    *sections, name = path.split('.')
-    for part in sections:
-      known = isinstance(section, ConfigDict) and part in section
-      section = section[part] if known else None
-    if not isinstance(section, ConfigDict) or name not in section:
-      raise InputError(
-          f'The grid has the field {path!r}, which no config has. Mend the '
-          'file given with --sweep; configs/common.py has all fields.'
-      )
-    try:
-      if value is None:
-        raise TypeError('None is no value of any field')
-      section[name] = value
-    except TypeError as error:
-      raise InputError(
-          f'The grid gives {path} the value {value!r}: {error}. Mend the file '
-          'given with --sweep.'
-      ) from error
   return config
 
 

@@ -68,11 +68,15 @@ def create_optimizer(
     training, total_steps: int
 ) -> optax.GradientTransformation:
   """Adam with the schedule that `training` (a config section) describes."""
+  rate, rise = training.learning_rate, round(training.warmup * total_steps)
   if training.schedule == 'cosine':
-    rate = optax.cosine_decay_schedule(training.learning_rate, total_steps)
+    schedule = optax.cosine_decay_schedule(rate, max(1, total_steps - rise))
   else:
-    rate = training.learning_rate
-  return optax.adam(rate)
+    schedule = optax.constant_schedule(rate)
+  if rise:
+    warmup = optax.linear_schedule(0.0, rate, rise)
+    schedule = optax.join_schedules([warmup, schedule], [rise])
+  return optax.adam(schedule)
 
 
 def train_step(

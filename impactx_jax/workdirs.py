@@ -100,7 +100,9 @@ def with_absolute_paths(config) -> ml_collections.ConfigDict:
     if path := config[section][field]:
       config[section][field] = str(checkpoints.absolute(path))
   if config.model.name.endswith('.py'):
-    config.model.name = str(checkpoints.absolute(config.model.name))
+    config.model.name = str(
+        checkpoints.absolute(epath.Path(config.model.name).expanduser())
+    )
   if config.model.pretrained not in models.AT_RANDOM:
     config.model.pretrained = str(checkpoints.absolute(config.model.pretrained))
   return config

@@ -76,7 +76,8 @@ class Workspace:
   def method_names(self) -> list[str]:
     """What stage two trains: with too few maps, the fair control as well."""
     name = self.config.method.name
-    directory = self.maps_home.workdir / map_data.KINDS['true_class']
+    kind = methods.maps_of(self.config) or 'true_class'
+    directory = self.maps_home.workdir / map_data.KINDS[kind]
     mapped = (directory / records.MANIFEST).exists()
     if name != 'impactx' or not mapped:
       return [name]

@@ -7,6 +7,7 @@ import pathlib
 import re
 from unittest import mock
 
+from attribution.errors import InputError
 from impactx_jax import train
 from impactx_jax.data import shapes
 import jax
@@ -140,3 +141,22 @@ def quickly(tmp_path_factory):
   """The module's programs compile quickly."""
   with quick_compilation(tmp_path_factory.mktemp('compiled')):
     yield
+
+
+SWEEP = 'def get_sweep():\n  return {sweep}\n'
+
+
+def write_sweep(folder, grid, stage='impactx') -> str:
+  path = pathlib.Path(folder) / 'mine.py'
+  path.write_text(SWEEP.format(sweep={'stage': stage, 'grid': grid}))
+  return str(path)
+
+
+def refused(call, *parts: str) -> None:
+  """Checks for an InputError of one paragraph that names `parts`."""
+  with pytest.raises(InputError) as error:
+    call()
+  message = str(error.value)
+  assert '\n' not in message
+  for part in parts:
+    assert part in message, message

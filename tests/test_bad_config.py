@@ -58,6 +58,8 @@ VALUES = (
     ('classifier.training.epochs', 0),
     ('classifier.training.learning_rate', 0.0),
     ('classifier.training.learning_rate', float('nan')),
+    ('classifier.training.warmup', -0.1),
+    ('method.training.warmup', 1.1),
     ('classifier.training.patience', -1),
     ('method.training.crop_padding', -1),
     ('method.training.learning_rate', -0.1),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 
+from impactx_jax.configs import common
 import pytest
 
 IMPACTX = (sys.executable, '-m', 'impactx_jax.main')
@@ -222,3 +223,25 @@ def test_recipe_of_ones_own_is_a_path_and_comes_first(tmp_path):
         PRINT_FIELD, f'--config={path}', '--workdir=run', cwd=tmp_path
     )
     assert result.stdout == expected, result.stderr
+
+
+def test_fields_are_changed_of_the_config_of_an_earlier_run(tmp_path):
+  earlier = tmp_path / 'earlier'
+  earlier.mkdir()
+  config = common.get_config()
+  config.attribution.max_evals = 323
+  (earlier / 'config.json').write_text(config.to_json())
+  for arguments, expected in (
+      # Its own, where no other is named.
+      (('--workdir=earlier', '--config.seed=1'), '323\n'),
+      (('--workdir', 'earlier', '--config.attribution.max_evals=9'), '9\n'),
+      (('--config=from_workdir:earlier', '--workdir=another'), '323\n'),
+      (('--config=quickstart', '--workdir=earlier'), '500\n'),
+  ):
+    result = _run(PRINT_FIELD, *arguments, cwd=tmp_path)
+    assert result.stdout == expected, result.stderr
+  result = _run(
+      IMPACTX, '--config=from_workdir:nowhere', '--workdir=run', cwd=tmp_path
+  )
+  assert result.returncode == 2 and 'Traceback' not in result.stderr
+  assert 'There is no config.json in' in ' '.join(result.stderr.split())

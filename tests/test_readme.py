@@ -8,7 +8,7 @@ import shlex
 from impactx_jax import checks
 from impactx_jax import compare
 from impactx_jax import pipeline
-from impactx_jax import sweep
+from impactx_jax import grids
 from impactx_jax import table
 from ml_collections import config_flags
 import pytest
@@ -97,9 +97,9 @@ def test_table_is_one_that_the_program_makes(command):
 @pytest.mark.parametrize('command', commands_of('impactx-sweep '))
 def test_sweep_is_one_that_the_program_runs(command):
   values = flags_of(command)
-  _, grid = sweep.load_sweep(values.pop('sweep'))
+  _, grid = grids.load(values.pop('sweep'))
   trials = int(values.pop('trials', '0'))
-  chosen = sweep.choose(len(grid), trials, seed=0)
+  chosen = grids.choose(len(grid), trials, seed=0)
   assert len(chosen) == (trials or len(grid))
   assert int(values.pop('jobs', '1')) >= 1
   config = config_of(values)

@@ -6,9 +6,9 @@ import sys
 
 from absl import flags
 from attribution import service
-from attribution.errors import InputError
 from impactx_jax import checks
 from impactx_jax import evaluate
+from impactx_jax import grids
 from impactx_jax import pipeline
 from impactx_jax import sweep
 from impactx_jax import train
@@ -21,16 +21,12 @@ from tests import test_cli
 from tests.pipeline_fixtures import forbid
 from tests.table_fixtures import count_trainings
 from tests.table_fixtures import read_json
+from tests.table_fixtures import refused
 from tests.table_fixtures import without_seconds
+from tests.table_fixtures import write_sweep
 
 quickly = table_fixtures.quickly
 
-INSTALLED = sorted(
-    path.stem
-    for path in (pathlib.Path(common.__file__).parent / 'sweeps').glob('*.py')
-    if path.stem != '__init__'
-)
-SWEEP = 'def get_sweep():\n  return {sweep}\n'
 # Numbers 0 and 1 of it cannot be right: not finite, and too slow.
 GRID = [
     {'method.training.learning_rate': [1e30, 1e-6]},
@@ -38,134 +34,7 @@ GRID = [
 ]
 
 
-def write_sweep(folder, grid, stage='impactx') -> str:
-  path = pathlib.Path(folder) / 'mine.py'
-  path.write_text(SWEEP.format(sweep={'stage': stage, 'grid': grid}))
-  return str(path)
-
-
-def refused(call, *parts: str) -> None:
-  """Checks for an InputError of one paragraph that names `parts`."""
-  with pytest.raises(InputError) as error:
-    call()
-  message = str(error.value)
-  assert '\n' not in message
-  for part in parts:
-    assert part in message, message
-
-
-# --- Reading ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('name', INSTALLED)
-def test_every_installed_sweep_is_one_that_can_be_run(name):
-  stage, trials = sweep.load_sweep(name)
-  assert stage in sweep.STAGES and trials
-  different = {json.dumps(trial, sort_keys=True) for trial in trials}
-  assert len(different) == len(trials)
-  for trial in trials:
-    config = common.get_config()
-    config.update_from_flattened_dict(trial)
-    if trial in (trials[0], trials[-1]):  # Each takes a while.
-      checks.check(config)
-
-
-def test_stage_ones_sweep_is_the_papers_grid():
-  stage, trials = sweep.load_sweep('classifier')
-  assert stage == 'classifier' and len(trials) == 180
-  values = {
-      field: sorted({trial[field] for trial in trials}) for field in trials[0]
-  }
-  assert values['classifier.training.batch_size'] == [16, 32, 64]
-  assert values['data.validation_fraction'] == [0.05, 0.1, 0.2]
-  rates = values['classifier.training.learning_rate']
-  assert (len(rates), rates[0], rates[-1]) == (20, 0.0001, 0.0096)
-
-
-def test_lambdas_sweep_has_the_papers_values_and_none():
-  stage, trials = sweep.load_sweep('lambda_')
-  values = {trial['method.lambda_'] for trial in trials}
-  assert stage == 'impactx'
-  assert {0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4} <= values
-
-
-def test_a_sweep_of_ones_own_is_a_path_and_comes_first(tmp_path, monkeypatch):
-  grid = {'method.lambda_': [0.5], 'method.lep_units': [8, 16]}
-  path = write_sweep(tmp_path, grid)
-  expected = 'impactx', [
-      {'method.lambda_': 0.5, 'method.lep_units': 8},
-      {'method.lambda_': 0.5, 'method.lep_units': 16},
-  ]
-  assert sweep.load_sweep(path) == expected
-  monkeypatch.chdir(tmp_path)
-  (tmp_path / 'lambda_').mkdir()  # A folder is no sweep.
-  assert len(sweep.load_sweep('lambda_')[1]) > 2
-  (tmp_path / 'budget.py').write_text(pathlib.Path(path).read_text())
-  assert sweep.load_sweep('budget.py') == expected
-
-
-def test_numbers_of_numpy_become_pythons(tmp_path):
-  path = tmp_path / 'mine.py'
-  path.write_text('import numpy as np\n' + SWEEP.format(sweep=(
-      "{'stage': 'impactx', 'grid': {"
-      "'method.lambda_': np.linspace(0, 1, 3), 'seed': np.arange(1)}}"
-  )))
-  _, trials = sweep.load_sweep(str(path))
-  assert json.loads(json.dumps(trials)) == trials
-  assert [type(value) for value in trials[0].values()] == [float, int]
-
-
-@pytest.mark.parametrize(('name', 'nearest'), [
-    ('lamda', 'lambda_'), ('clasifier', 'classifier'), ('nowhere/mine.py', ''),
-])
-def test_a_missing_sweep_is_refused_with_the_installed_ones(name, nearest):
-  hint = f'Did you mean {nearest!r}?' if nearest else ''
-  refused(
-      lambda: sweep.load_sweep(name), repr(name), hint, *INSTALLED, '--sweep='
-  )
-
-
-@pytest.mark.parametrize(('text', 'parts'), [
-    ('def get_sweep(:', ('SyntaxError',)),
-    ('GRID = {}', ('AttributeError', 'get_sweep')),
-    ('import no_such_module', ('ModuleNotFoundError', 'no_such_module')),
-    ('1 / 0', ('ZeroDivisionError',)),
-    (SWEEP.format(sweep='None'), ('TypeError',)),
-    (SWEEP.format(sweep="{'grid': {}}"), ('KeyError', "'stage'")),
-    (SWEEP.format(sweep="{'stage': 'impactx'}"), ('KeyError', "'grid'")),
-    (SWEEP.format(sweep="{'stage': 'impactx', 'grid': 3}"), ('TypeError',)),
-    (SWEEP.format(sweep="{'stage': 'impactx', 'grid': []}"), ()),
-    (
-        SWEEP.format(sweep="{'stage': 'impactx', 'grid': {'seed': 3}}"),
-        ('TypeError', 'seed'),
-    ),
-    (
-        SWEEP.format(sweep="{'stage': 'impactx', 'grid': {'seed': []}}"),
-        ('ValueError', 'seed'),
-    ),
-])
-def test_a_sweep_that_cannot_be_read_is_refused(tmp_path, text, parts):
-  path = tmp_path / 'mine.py'
-  path.write_text(text)
-  refused(
-      lambda: sweep.load_sweep(str(path)), str(path), *parts, 'get_sweep()',
-      "'classifier' or 'impactx'",
-  )
-
-
-def test_a_sweep_in_a_file_that_is_not_python_is_refused(tmp_path):
-  path = tmp_path / 'mine.txt'
-  path.write_text(SWEEP.format(sweep="{'stage': 'impactx', 'grid': {}}"))
-  refused(lambda: sweep.load_sweep(str(path)), str(path))
-
-
-@pytest.mark.parametrize('stage', ['maps', 'impctx', 3])
-def test_an_unknown_stage_is_refused(tmp_path, stage):
-  path = write_sweep(tmp_path, {'seed': [0]}, stage)
-  refused(
-      lambda: sweep.load_sweep(path), repr(stage), 'classifier', 'impactx',
-      '--sweep=',
-  )
+# --- What is refused before any work ------------------------------------------
 
 
 @pytest.mark.parametrize('grid', [
@@ -207,31 +76,6 @@ def test_wrong_numbers_are_refused_before_any_work(
       part,
   )
   assert not (tmp_path / 'sweep').exists()
-
-
-# --- Choosing -----------------------------------------------------------------
-
-
-def test_all_trials_are_chosen_in_the_order_of_the_grid():
-  assert sweep.choose(7, 0, seed=3) == [0, 1, 2, 3, 4, 5, 6]
-  assert sweep.choose(7, 100, seed=3) == [0, 1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_more_trials_include_fewer(seed):
-  fewer = []
-  for wanted in range(1, 181):
-    chosen = sweep.choose(180, wanted, seed)
-    assert len(chosen) == len(set(chosen)) == wanted
-    assert chosen == sorted(chosen) and set(fewer) < set(chosen)
-    fewer = chosen
-  assert fewer == [*range(180)]
-
-
-def test_the_seed_decides_which():
-  assert sweep.choose(180, 20, seed=4) == sweep.choose(180, 20, seed=4)
-  assert sweep.choose(180, 20, seed=4) != sweep.choose(180, 20, seed=5)
-  assert sweep.choose(180, 20, seed=4) != [*range(20)]
 
 
 # --- A sweep of stage two -----------------------------------------------------
@@ -292,7 +136,7 @@ def test_the_trials_share_one_classifier_and_its_maps(finished):
 def test_each_trial_has_a_line_with_its_fields(finished):
   lines = read_lines(finished)
   assert [line['trial'] for line in lines] == [0, 1, 2, 3]
-  _, trials = sweep.load_sweep(str(finished.parent / 'mine.py'))
+  _, trials = grids.load(str(finished.parent / 'mine.py'))
   assert [line['fields'] for line in lines] == trials
   for line in lines[1:]:
     assert 0 <= line['validation_accuracy'] <= 1

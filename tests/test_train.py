@@ -146,8 +146,17 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_good(
   assert len(fit(tmp_path, method=method, epochs=2).history) == 2
 
 
-def test_cosine_schedule_ends_at_zero():
-  training = make_training(schedule='cosine', learning_rate=0.5)
+@pytest.mark.parametrize(('schedule', 'warmup', 'expected'), [
+    ('cosine', 0.0, {0: 0.5, 5: 0.25, 10: 0.0}),
+    ('constant', 0.0, {0: 0.5, 5: 0.5, 10: 0.5}),
+    ('cosine', 0.4, {0: 0.0, 1: 0.125, 4: 0.5, 7: 0.25, 10: 0.0}),
+    ('constant', 0.4, {0: 0.0, 2: 0.25, 4: 0.5, 10: 0.5}),
+    ('cosine', 1.0, {0: 0.0, 5: 0.25, 9: 0.45}),
+])
+def test_learning_rate_follows_the_schedule(schedule, warmup, expected):
+  training = make_training(
+      schedule=schedule, learning_rate=0.5, warmup=warmup
+  )
   optimizer = train.create_optimizer(training, total_steps=10)
   params = jnp.ones(())
   state = optimizer.init(params)
@@ -155,9 +164,8 @@ def test_cosine_schedule_ends_at_zero():
   for _ in range(11):
     update, state = optimizer.update(jnp.ones(()), state, params)
     sizes.append(-float(update))
-  assert sizes[0] == pytest.approx(0.5, rel=1e-3)
-  assert sizes[5] == pytest.approx(0.25, rel=1e-3)
-  assert sizes[10] == pytest.approx(0, abs=1e-6)
+  for step, size in expected.items():
+    assert sizes[step] == pytest.approx(size, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize('batch_size', [5, 32, 100])

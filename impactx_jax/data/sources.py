@@ -11,18 +11,11 @@ from typing import Any
 
 from absl import logging
 from attribution.errors import InputError
-from attribution.errors import unknown_choice
-from etils import epath
 from impactx_jax import rng
+from impactx_jax.data import builders
+from impactx_jax.data.builders import Columns
 from ml_collections import ConfigDict
 import numpy as np
-
-Columns = dict[str, np.ndarray]
-DATA_SETS = (
-    'digits, shapes, image_folder, and any image-classification data set of '
-    'tensorflow-datasets, such as cifar10'
-)
-FOLDER_LAYOUT = 'FOLDER/train/CLASS/PICTURE.png and FOLDER/test/CLASS/…'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +78,13 @@ def load(data, seed: int) -> Dataset:
 @functools.lru_cache(maxsize=1)
 def _load(data_json: str, seed: int) -> Dataset:
   data = ConfigDict(json.loads(data_json))
-  builder = _builder(data)
+  builder = builders.find(data)
   splits = set(builder.info.splits)
   if data.train_split not in splits:
     raise _missing_split(builder, data.train_split, 'train_split', splits)
-  training = _columns(builder, data.train_split, data)
+  training = builders.read(builder, data.train_split, data)
   if data.test_split in splits:
-    test = _columns(builder, data.test_split, data)
+    test = builders.read(builder, data.test_split, data)
   elif data.name == 'image_folder':
     # The split depends on the name of each file alone, not on the run's seed:
     # what was once a test picture stays one.
@@ -173,194 +166,6 @@ def _missing_split(builder, given, field, splits) -> InputError:
       f'{builder.name} has no split {given!r}; it has '
       f'{", ".join(sorted(splits))}. Change it with --config.data.{field}=NAME.'
   )
-
-
-def _builder(data):
-  """Returns the prepared TFDS builder."""
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  if data.name == 'image_folder':
-    return _folder_builder(data)
-  own = _own_builders()
-  options = {'data_dir': data.data_dir} if data.data_dir else {}
-  try:
-    builder = tfds.builder(data.name, **options)
-  except tfds.core.DatasetNotFoundError as error:
-    raise _unknown(data.name, own, tfds) from error
-  # TFDS raises an AssertionError for an unknown version, and an ImportError
-  # for a data set that needs a package of its own.
-  except (ValueError, KeyError, AssertionError, ImportError) as error:
-    raise _unusable(data.name, error, tfds) from error
-  features = builder.info.features
-  if not {'image', 'label'} <= {*features} or not isinstance(
-      features['label'], tfds.features.ClassLabel
-  ):
-    raise InputError(
-        f'{data.name} is not an image-classification data set: it has the '
-        f'features {", ".join(features)}, and needs image and (a class) '
-        'label. Choose another with --config.data.name=NAME.'
-    )
-  if builder.name in own or data.download:
-    if builder.name in own:  # It takes a second.
-      tfds.disable_progress_bar()
-    try:
-      builder.download_and_prepare()
-    except OSError as error:
-      raise InputError(
-          f'The data set {data.name} cannot be prepared in '
-          f'{builder.data_path}: {error}. Give a folder that can be written '
-          'to with --config.data.data_dir=DIR.'
-      ) from error
-  elif not builder.data_path.exists():
-    # DIR/name/version, or DIR/name/config/version.
-    where = builder.data_path.parents[2 if builder.builder_config else 1]
-    raise InputError(
-        f'The data set {data.name} is not prepared in {where}. Prepare it with '
-        f'"tfds build {data.name} --data_dir={where}", or let this command '
-        'download it with --config.data.download=True; if it is elsewhere, say '
-        'where with --config.data.data_dir=DIR.'
-    )
-  return builder
-
-
-def _own_builders() -> tuple[str, ...]:
-  """Registers this project's builders with TFDS, and returns their names."""
-  # pylint: disable=g-import-not-at-top
-  from impactx_jax.data import digits
-  from impactx_jax.data import shapes
-
-  return digits.Digits.name, shapes.Shapes.name
-
-
-def _unknown(name: str, own: tuple[str, ...], tfds) -> InputError:
-  """Says so without the over a thousand names of TFDS."""
-  known = [*own, 'image_folder', *tfds.list_builders()]
-  message = str(unknown_choice('data set', name, known, '--config.data.name'))
-  return InputError(message.replace(
-      f'Allowed: {", ".join(sorted(known))}.', f'Allowed: {DATA_SETS}.'
-  ))
-
-
-def _unusable(name: str, error: Exception, tfds) -> InputError:
-  """For a name that TFDS knows, with a config or version it does not."""
-  family, _, variant = name.partition('/')
-  try:
-    configs = tfds.builder_cls(family).builder_configs
-  except (tfds.core.DatasetNotFoundError, ValueError, ImportError):
-    configs = {}
-  if variant and configs and variant not in configs:
-    return unknown_choice(
-        'data set', name, [f'{family}/{config}' for config in configs],
-        '--config.data.name',
-    )
-  return InputError(
-      f'The data set {name!r} cannot be used: {str(error).splitlines()[0]} '
-      f'Allowed: {DATA_SETS}. Change it with --config.data.name=NAME or '
-      'NAME/CONFIG.'
-  )
-
-
-def _folder_builder(data):
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  if not data.data_dir:
-    raise InputError(
-        'image_folder needs the folder of your pictures: give it with '
-        f'--config.data.data_dir=FOLDER, laid out as {FOLDER_LAYOUT}.'
-    )
-  folder = epath.Path(data.data_dir).expanduser()
-  if not folder.is_dir():
-    raise InputError(
-        f'There is no folder {folder}. Change it with '
-        f'--config.data.data_dir=FOLDER, laid out as {FOLDER_LAYOUT}.'
-    )
-  builder = tfds.folder_dataset.ImageFolder(str(folder))
-  # A split is there as soon as it has folders of classes, be they empty.
-  if not any(split.num_examples for split in builder.info.splits.values()):
-    raise InputError(
-        f'{folder} holds no pictures where they are looked for; the layout is '
-        f'{FOLDER_LAYOUT} (png or jpeg).'
-    )
-  return builder
-
-
-def _columns(builder, split: str, data) -> Columns:
-  """Reads one split into memory."""
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  folder = data.name == 'image_folder'
-  config = tfds.ReadConfig(add_tfds_id=not folder)
-  shape = builder.info.features['image'].shape
-  resize = None in shape[:2]
-  size = tuple(data.image_size)
-
-  def prepare(example):
-    kept = {
-        'id': example['image/filename' if folder else 'tfds_id'],
-        'image': example['image'],
-        'label': example['label'],
-    }
-    if 'mask' in example:
-      kept['mask'] = example['mask']
-    if resize:
-      image = tf.image.resize(
-          example['image'], size, method='bilinear', antialias=True
-      )
-      kept['image'] = tf.cast(
-          tf.clip_by_value(tf.round(image), 0, 255), tf.uint8
-      )
-    return kept
-
-  try:
-    dataset = builder.as_dataset(
-        split=split, shuffle_files=False, read_config=config
-    )
-    dataset = dataset.map(
-        prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    rows = list(tfds.as_numpy(dataset.prefetch(tf.data.AUTOTUNE)))
-  except tf.errors.OpError as error:
-    if folder and (broken := _broken_picture(builder, split)):
-      raise InputError(
-          f'The picture {broken} cannot be read. Mend or remove it.'
-      ) from error
-    # TensorFlow puts the names of its graph before the reason.
-    reason = error.message.splitlines()[0].rsplit(': ', 1)[-1]
-    raise InputError(
-        f'The split {split!r} of {data.name} cannot be read ({reason}). '
-        f'Prepare the data set in {builder.data_path} again.'
-    ) from error
-  if not rows:
-    raise InputError(f'The split {split!r} of {data.name} has no examples.')
-  columns = {
-      name: np.stack([row[name] for row in rows])
-      for name in rows[0]
-      if name != 'id'
-  }
-  columns['label'] = columns['label'].astype(np.int32)
-  ids = [row['id'].decode() for row in rows]
-  if folder:
-    # Split, class and file name: an id that survives moving the folder.
-    ids = ['/'.join([split, *epath.Path(name).parts[-2:]]) for name in ids]
-  columns['id'] = np.array(ids)
-  return columns
-
-
-def _broken_picture(builder, split: str) -> str | None:
-  """Returns the first picture of a folder's split that is damaged."""
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  encoded = builder.as_dataset(
-      split=split, decoders={'image': tfds.decode.SkipDecoding()}
-  )
-  for example in encoded:
-    try:
-      builder.info.features['image'].decode_example(example['image'])
-    except tf.errors.OpError:
-      return example['image/filename'].numpy().decode()
-  return None
 
 
 def _rows(columns: Columns, chosen: np.ndarray) -> Columns:

@@ -7,6 +7,7 @@ from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
+from impactx_jax.methods import second_branch
 from impactx_jax.methods import wae
 from impactx_jax.methods.base import Entry
 from impactx_jax.methods.base import Method
@@ -74,7 +75,7 @@ def check(config) -> None:
   method = config.method
   choices = {
       'name': ('method', [name for name in METHODS if name != BASELINE]),
-      'm_output': ("output of M", impactx.M_OUTPUTS),
+      'm_output': ("output of M", second_branch.M_OUTPUTS),
       'lep_init': ('initialisation of LEP', impactx.LEP_INITS),
       'map_scaling': ('map scaling', losses.MAP_SCALINGS),
       'maps': ('control of the maps', impactx.MAPS),

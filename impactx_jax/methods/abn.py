@@ -41,6 +41,7 @@ class AttentionBranchNetwork(nn.Module):
     stem = self.trunk.stem(images, train)
     values = self.attention_stage(stem, train)
     # What a normalisation follows needs no bias.
+    values = batch_norm(train, values.dtype, 'stage_bn', use_bias=False)(values)
     values = nn.Conv(
         self.num_classes, (1, 1), use_bias=False, name='to_classes'
     )(values)

@@ -6,11 +6,11 @@ from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
+from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
 import jax
 import jax.numpy as jnp
 
-M_OUTPUTS = ('logits', 'features')
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
 MAPS = ('true_class', 'shuffled', 'random', 'other_class')
 
@@ -23,52 +23,37 @@ def create(config, task: base.Task) -> base.Method:
     task: The data's shapes, and the stage-one classifier.
   """
   options = config.method
-  m_scores = baseline.from_variables(config, task.num_classes)
   network = create_network(config, task)
-
-  def m_output(collections, images):
-    scores = m_scores(collections['classifier'], images)
-    return getattr(scores, options.m_output)
+  init_branch, apply = second_branch.create(config, task, network)
 
   def init(rng):
-    classifier = jax.tree.map(jnp.asarray, task.classifier)
-    m = m_output({'classifier': classifier}, base.zeros(task))
-    variables = dict(network.init(rng, base.zeros(task), m))
-    params = variables.pop('params')
+    params, collections = init_branch(rng, base.zeros(task))
     if options.lep_init == 'from_classifier':
-      trunk = classifier['params']['trunk']
-      params = {**params, 'lep': {**params['lep'], 'trunk': trunk}}
-    return params, {**variables, 'classifier': classifier}
-
-  def apply(params, collections, images, train, rng=None):
-    own = {k: v for k, v in collections.items() if k != 'classifier'}
-    outputs, own = network.apply(
-        {'params': params, **own},
-        images,
-        m_output(collections, images),
-        train,
-        mutable=list(own) if train else [],
-        rngs={'dropout': rng} if train else None,
-    )
-    return *outputs, {**own, 'classifier': collections['classifier']}
+      a = collections[second_branch.FROZEN]
+      params = _with_trunk(params, a['params'])
+      if 'batch_stats' in collections:
+        collections['batch_stats'] = _with_trunk(
+            collections['batch_stats'], a['collections']['batch_stats']
+        )
+    return params, collections
 
   def loss(params, collections, batch, rng):
-    logits, cells, collections = apply(
-        params, collections, batch['image'], train=True, rng=rng
+    (logits, cells), collections = apply(
+        params, collections, batch['image'], batch['image'], rng
     )
     total, metrics = equation_1(logits, cells, batch, options)
     return total.mean(), base.Aux(collections, metrics)
 
   def predict(variables, images):
-    logits, cells, _ = apply(
-        variables['params'], variables['collections'], images, train=False
+    (logits, cells), _ = apply(
+        variables['params'], variables['collections'], images, images
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
   def layers(variables):
     collections = variables['collections']
-    own = {k: v for k, v in collections.items() if k != 'classifier'}
-    m = collections['classifier']
+    m = collections[second_branch.FROZEN]
+    own = second_branch.of_branch(collections)
     return cut(
         models.create_classifier(config.model, task.num_classes),
         {'params': m['params'], **m['collections']},
@@ -78,6 +63,11 @@ def create(config, task: base.Task) -> base.Method:
     )
 
   return base.Method(init, loss, predict, layers=layers)
+
+
+def _with_trunk(branch, classifier):
+  """Gives LEP the trunk of A."""
+  return {**branch, 'lep': {**branch['lep'], 'trunk': classifier['trunk']}}
 
 
 def cut(classifier, m_variables, network, variables, m_output: str):

@@ -10,7 +10,7 @@ from flax import linen as nn
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.methods import base
-from impactx_jax.methods import baseline
+from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,6 @@ def create(config, task: base.Task) -> base.Method:
     task: The data's shapes, and the stage-one classifier.
   """
   options = config.method
-  m_scores = baseline.from_variables(config, task.num_classes)
   network = ExplanationClassifier(
       networks.LatentExplanationPredictor(
           models.create_trunk(config.model),
@@ -54,32 +53,15 @@ def create(config, task: base.Task) -> base.Method:
       task.num_classes,
   )
 
-  def m_output(collections, images):
-    scores = m_scores(collections['classifier'], images)
-    return getattr(scores, options.m_output)
+  init_branch, apply = second_branch.create(config, task, network)
 
   def init(rng):
-    classifier = jax.tree.map(jnp.asarray, task.classifier)
-    m = m_output({'classifier': classifier}, base.zeros(task))
-    maps = jnp.zeros((1, *base.map_shape(options, task.image_shape)))
-    variables = dict(network.init(rng, maps, m))
-    return variables.pop('params'), {**variables, 'classifier': classifier}
-
-  def apply(params, collections, images, maps, train, rng=None):
-    own = {k: v for k, v in collections.items() if k != 'classifier'}
-    logits, own = network.apply(
-        {'params': params, **own},
-        maps,
-        m_output(collections, images),
-        train,
-        mutable=list(own) if train else [],
-        rngs={'dropout': rng} if train else None,
-    )
-    return logits, {**own, 'classifier': collections['classifier']}
+    shape = base.map_shape(options, task.image_shape)
+    return init_branch(rng, jnp.zeros((1, *shape)))
 
   def loss(params, collections, batch, rng):
     logits, collections = apply(
-        params, collections, batch['image'], batch['map'], train=True, rng=rng
+        params, collections, batch['image'], batch['map'], rng
     )
     values = losses.cross_entropy(logits, batch['label'])
     metrics = base.mean_metrics(
@@ -89,8 +71,7 @@ def create(config, task: base.Task) -> base.Method:
 
   def predict(variables, images, maps):
     logits, _ = apply(
-        variables['params'], variables['collections'], images, maps,
-        train=False,
+        variables['params'], variables['collections'], images, maps
     )
     return base.Prediction(logits)
 

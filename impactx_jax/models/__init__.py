@@ -104,7 +104,7 @@ def find(name: str) -> Backbone:
   if not name.endswith('.py'):
     error = unknown_choice('backbone', name, BACKBONES, '--config.model.name')
     raise InputError(f'{error} A file FILE.py that defines BACKBONE works too.')
-  path = pathlib.Path(name)
+  path = pathlib.Path(name).expanduser()
   if not path.is_file():
     raise InputError(
         f'There is no file {path} to take the backbone from. Change it with '

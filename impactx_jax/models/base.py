@@ -83,7 +83,11 @@ def resize(images: jax.Array, side: int) -> jax.Array:
 
 
 def batch_norm(
-    train: bool, dtype: jnp.dtype, name: str, momentum: float = 0.9
+    train: bool,
+    dtype: jnp.dtype,
+    name: str,
+    momentum: float = 0.9,
+    use_bias: bool = True,
 ) -> nn.BatchNorm:
   """Normalises with the whole batch's statistics, of all devices together.
 
@@ -92,11 +96,13 @@ def batch_norm(
     dtype: Of the computation.
     name: Of the layer.
     momentum: Share of the old statistics that each batch leaves.
+    use_bias: False where another normalisation would take it away again.
   """
   return nn.BatchNorm(
       use_running_average=not train,
       momentum=momentum,
       epsilon=1e-3,
+      use_bias=use_bias,
       axis_name=parallel.AXIS if train else None,
       dtype=dtype,
       name=name,

@@ -79,7 +79,7 @@ def _by_content(path: str) -> tuple[Callable[..., Tensors], io.BytesIO]:
 def keras_h5(file: io.BytesIO) -> Tensors:
   """Reads an h5 of Keras: the old layout, by layer names, or the new one."""
   with h5py.File(file, 'r') as opened:
-    root = opened['model_weights'] if 'model_weights' in opened else opened
+    root = opened.get('model_weights', opened)
     if 'layer_names' in root.attrs:
       return _keras_legacy(root)
     if 'layers' in root:

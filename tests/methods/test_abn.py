@@ -54,7 +54,7 @@ def normalise(features, weights):
   mean = features.mean(axis=(0, 1, 2))
   variance = jnp.square(features - mean).mean(axis=(0, 1, 2))
   scaled = (features - mean) / jnp.sqrt(variance + 1e-3)
-  return scaled * weights['scale'] + weights['bias']
+  return scaled * weights['scale'] + weights.get('bias', 0)
 
 
 def both_logits(params, images):
@@ -67,6 +67,7 @@ def both_logits(params, images):
     stage = params['attention_stage']
     values = convolve(values, stage[f'conv{i}'])
     values = jax.nn.relu(normalise(values, stage[f'bn{i}']))
+  values = normalise(values, params['stage_bn'])
   values = convolve(values, params['to_classes'])
   values = jax.nn.relu(normalise(values, params['to_classes_bn']))
   attention_logits = convolve(values, params['attention_logits'])
@@ -136,8 +137,8 @@ def test_gradients_reach_every_leaf(method, variables):
   ]
   assert not without
   assert set(variables['params']) == {
-      'trunk', 'head', 'attention_stage', 'to_classes', 'to_classes_bn',
-      'attention_logits', 'attention', 'attention_bn',
+      'trunk', 'head', 'attention_stage', 'stage_bn', 'to_classes',
+      'to_classes_bn', 'attention_logits', 'attention', 'attention_bn',
   }
 
 

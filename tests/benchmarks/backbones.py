@@ -1,0 +1,151 @@
+"""How fast each backbone is: forward, training, and explained.
+
+  python -m tests.benchmarks.backbones
+
+Random weights and images. For each backbone: images/s of the forward pass and
+of a training step, each with the share that it reaches of the device's peak,
+which a product of large matrices shows in the same run; and images/s that
+`partition` explains. Needs neither TensorFlow nor a data set.
+"""
+
+import argparse
+import functools
+import os
+import time
+
+from attribution.explainers import partition
+from impactx_jax import methods
+from impactx_jax import parallel
+from impactx_jax import train
+from impactx_jax.configs import common as recipes
+from impactx_jax.methods.base import Task
+from impactx_jax.report import tables
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Sides in pixels: of the images, and inside the model on an accelerator.
+IMAGES = 32
+SIZES = {'lenet5': 0, 'mobilenet': 224, 'efficientnet_b2': 260}
+CPU_SIZE = 64
+
+
+def seconds_of(call, seconds: float) -> float:
+  """Returns the seconds of one call; `call` returns what is to be awaited."""
+  jax.block_until_ready(call())
+  start, count = time.perf_counter(), 0
+  while time.perf_counter() - start < seconds:
+    jax.block_until_ready(call())
+    count += 1
+  return (time.perf_counter() - start) / count
+
+
+def peak(dtype: str, seconds: float) -> float:
+  """Returns operations/s of a product of large matrices."""
+  side = 2048 if jax.default_backend() == 'cpu' else 8192
+  matrix = jnp.ones((side, side), dtype)
+  product = jax.jit(lambda a, b: a @ b)
+  return 2 * side**3 / seconds_of(lambda: product(matrix, matrix), seconds)
+
+
+def operations(jitted, *arguments) -> float:
+  """Returns the floating-point operations of a call, as XLA counts them."""
+  analysis = jitted.lower(*arguments).compile().cost_analysis()
+  analysis = analysis[0] if isinstance(analysis, list) else analysis
+  return float(analysis['flops'])
+
+
+def measure(name: str, arguments) -> list[str]:
+  """Returns the row of one backbone."""
+  config = recipes.get_config()
+  config.model.name = name
+  config.model.dtype = arguments.dtype
+  size = arguments.size or (
+      CPU_SIZE if jax.default_backend() == 'cpu' else SIZES[name]
+  )
+  config.model.input_size = size = size if SIZES[name] else 0
+  method = methods.create(
+      'baseline', config, Task(10, (IMAGES, IMAGES, 3))
+  )
+  training = config.classifier.training
+  optimizer = train.create_optimizer(training, 1000)
+  state = train.initial_state(method, optimizer, seed=0)
+  variables = jax.device_get(train.variables_of(state))
+  generator = np.random.default_rng(0)
+  shape = (arguments.batch, IMAGES, IMAGES, 3)
+  batch = {
+      'image': generator.random(shape, np.float32),
+      'label': generator.integers(0, 10, arguments.batch).astype(np.int32),
+      'position': np.arange(arguments.batch, dtype=np.int32),
+  }
+  images = jax.device_put(batch['image'])
+
+  def scores(images):
+    return jax.nn.softmax(method.predict(variables, images).logits)
+
+  forward = jax.jit(scores)
+  flops = operations(forward, images)
+  forward_rate = arguments.batch / seconds_of(
+      lambda: forward(images), arguments.seconds
+  )
+  step = parallel.data_parallel(functools.partial(
+      train.train_step, method=method, optimizer=optimizer, training=training,
+      seed=0,
+  ))
+  state, shards = parallel.replicate(state), parallel.shard(batch)
+
+  def update():
+    nonlocal state
+    state, _ = step(state, shards)
+    return state.step
+
+  train_rate = arguments.batch / seconds_of(update, arguments.seconds)
+  explain = partition(scores, max_evals=arguments.max_evals, batch_size=50)
+  few = batch['image'][: arguments.explained]
+  labels = batch['label'][: arguments.explained]
+  explained_rate = arguments.explained / seconds_of(
+      lambda: explain(few, labels), arguments.seconds
+  )
+  reached = flops / arguments.batch * forward_rate / arguments.peak
+  # A training step is taken for three forward passes.
+  trained = 3 * flops / arguments.batch * train_rate / arguments.peak
+  return [
+      name,
+      f'{size or IMAGES}',
+      f'{flops / arguments.batch / 1e6:,.0f}',
+      f'{forward_rate:,.0f}', f'{100 * reached:.0f} %',
+      f'{train_rate:,.0f}', f'{100 * trained:.0f} %',
+      f'{explained_rate:,.2f}',
+  ]
+
+
+def main() -> None:
+  on_cpu = jax.default_backend() == 'cpu'
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('--names', default=','.join(SIZES))
+  parser.add_argument('--size', type=int, default=0, help='inside the model')
+  parser.add_argument('--batch', type=int, default=32 if on_cpu else 256)
+  parser.add_argument('--dtype', default='float32' if on_cpu else 'bfloat16')
+  parser.add_argument('--max_evals', type=int, default=250)
+  parser.add_argument('--explained', type=int, default=4 if on_cpu else 64)
+  parser.add_argument('--seconds', type=float, default=5.0, help='of each')
+  arguments = parser.parse_args()
+  arguments.peak = peak(arguments.dtype, arguments.seconds)
+  rows = [measure(name, arguments) for name in arguments.names.split(',')]
+  print(
+      f'{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax '
+      f'{jax.__version__}, {arguments.dtype}, batches of {arguments.batch}; '
+      f'peak {arguments.peak / 1e9:,.0f} GFLOP/s'
+  )
+  print(tables.table(
+      ['backbone', 'pixels', 'MFLOP an image', 'forward images/s', 'of peak',
+       'training images/s', 'of peak',
+       f'explained images/s, {arguments.max_evals} evaluations'],
+      rows,
+  ))
+
+
+if __name__ == '__main__':
+  main()
