@@ -8,7 +8,6 @@ from typing import Any
 from attribution.errors import InputError
 from impactx_jax import models
 from impactx_jax.models import weight_files
-from impactx_jax.report import tables
 import jax
 import numpy as np
 
@@ -41,13 +40,11 @@ class Report:
   fresh: tuple[str, ...]
 
   def __str__(self) -> str:
-    return tables.table(
-        ['weights', self.path],
-        [
-            ['loaded', f'{self.loaded} arrays, {self.parameters:,} numbers'],
-            ['left in the file', ', '.join(self.left) or 'nothing'],
-            ['starts at random', ', '.join(self.fresh) or 'nothing'],
-        ],
+    return (
+        f'Weights: {self.path}\n'
+        f'  loaded            {self.loaded} arrays, {self.parameters:,} numbers\n'
+        f'  left in the file  {", ".join(self.left) or "nothing"}\n'
+        f'  starts at random  {", ".join(self.fresh) or "nothing"}'
     )
 
 

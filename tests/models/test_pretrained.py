@@ -6,12 +6,15 @@ are.
 """
 
 import functools
+import json
 
 from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax import pipeline
 from impactx_jax import restore
+from impactx_jax import runs
 from impactx_jax import train
 from impactx_jax.configs import common
 from impactx_jax.methods.base import Task
@@ -23,6 +26,8 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 from tests.benchmarks import common as benchmarks
+from tests.conftest import make_tiny_config
+from tests.pipeline_fixtures import forbid
 
 CLASSES = 7
 KERAS = {'mobilenet': 'MobileNet', 'efficientnet_b2': 'EfficientNetB2'}
@@ -349,6 +354,49 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       if np.array_equal(before, after)
   ]
   assert not still
+
+
+def run_config(small_mobilenet, data_dir):
+  """Digits have ten classes, so the head starts at random."""
+  config = make_tiny_config(data_dir)
+  config.model.update(small_mobilenet.model)
+  config.model.pretrained_head = False
+  return config
+
+
+def test_stage_one_starts_from_keras_weights_and_says_so(
+    small_mobilenet, data_dir, tmp_path, monkeypatch, capsys
+):
+  fits = {}
+  monkeypatch.setattr(
+      runs, 'fit', lambda *arguments, **options: fits.update(options)
+  )
+  config = run_config(small_mobilenet, data_dir)
+  pipeline.run(config, tmp_path, 'classifier')
+  fresh = restore.shapes(make_method(config, 32, classes=10))
+  fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)
+  started = fits['start_from'](fresh)
+  expected, _ = start_of('baseline', small_mobilenet)
+  assert_trees_equal(
+      started['params']['trunk'], expected['params']['trunk']
+  )
+  report = json.loads(
+      (tmp_path / 'classifier' / 'pretrained.json').read_text()
+  )
+  assert report['path'] == config.model.pretrained
+  assert report['loaded'] == 135 and report['fresh'] == ['head']
+  assert 'starts at random  head' in capsys.readouterr().out
+
+
+def test_wrong_file_for_keras_networks_is_refused_before_any_work(
+    small_mobilenet, data_dir, tmp_path, monkeypatch
+):
+  forbid(monkeypatch, (runs, 'fit'))
+  config = run_config(small_mobilenet, data_dir)
+  config.model.width = 0.5
+  with pytest.raises(InputError, match='not of mobilenet'):
+    pipeline.run(config, tmp_path)
+  assert not list(tmp_path.iterdir())
 
 
 # --- Files that are wrong -----------------------------------------------------
