@@ -12,7 +12,11 @@ from impactx_jax.configs import cifar10_lenet5
 
 def get_config():
   """Returns the recipe."""
-  config = cifar10_lenet5.get_config()
+  return on_stl10(cifar10_lenet5.get_config())
+
+
+def on_stl10(config):
+  """Returns a recipe for CIFAR-10, changed to one for STL-10."""
   config.data.name = 'stl10'
   config.method.decoder_start = 12
   config.evaluation.region = 8

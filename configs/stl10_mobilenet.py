@@ -8,15 +8,12 @@ IMPACTX.
 """
 
 from impactx_jax.configs import cifar10_mobilenet
+from impactx_jax.configs import stl10_lenet5
 
 
 def get_config():
   """Returns the recipe."""
-  config = cifar10_mobilenet.get_config()
-  config.data.name = 'stl10'
-  config.method.decoder_start = 12
-  config.evaluation.region = 8
+  config = stl10_lenet5.on_stl10(cifar10_mobilenet.get_config())
   for training in (config.classifier.training, config.method.training):
-    training.crop_padding = 8
     training.epochs = 40
   return config

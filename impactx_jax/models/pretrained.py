@@ -40,9 +40,10 @@ class Report:
   fresh: tuple[str, ...]
 
   def __str__(self) -> str:
+    loaded = f'{self.loaded} arrays, {self.parameters:,} numbers'
     return (
         f'Weights: {self.path}\n'
-        f'  loaded            {self.loaded} arrays, {self.parameters:,} numbers\n'
+        f'  loaded            {loaded}\n'
         f'  left in the file  {", ".join(self.left) or "nothing"}\n'
         f'  starts at random  {", ".join(self.fresh) or "nothing"}'
     )
