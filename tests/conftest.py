@@ -8,8 +8,9 @@ import pathlib
 os.environ.setdefault('NPROC', '8')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-# Tests compile the same few networks over and over, in several processes; a
-# second run of the suite compiles nearly nothing.
+# Tests compile far more than they compute: the same few networks over and over,
+# in several processes. A second run of the suite compiles nearly nothing.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ.setdefault(
     'JAX_COMPILATION_CACHE_DIR',
     str(pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'jax'),
@@ -21,6 +22,15 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 from impactx_jax import pipeline
 from impactx_jax.configs import common
 import pytest
+
+
+# A file is one worker's; one that begins late ends when all others have.
+LONG = ('test_parallel', 'test_resume', 'test_compare', 'test_pretrained')
+
+
+def pytest_collection_modifyitems(items):
+  """Begins with the files that take longest."""
+  items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope='session')

@@ -1,8 +1,7 @@
-"""What the tests of tables and sweeps share: tiny runs that compile quickly."""
+"""What the tests of tables and sweeps share: tiny runs."""
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 from unittest import mock
@@ -10,8 +9,6 @@ from unittest import mock
 from attribution.errors import InputError
 from impactx_jax import train
 from impactx_jax.data import shapes
-import jax
-from jax.experimental.compilation_cache import compilation_cache
 import pytest
 from tests.conftest import make_tiny_config
 
@@ -21,38 +18,6 @@ TINY_SHAPES = shapes.ShapesConfig(name='tiny', num_train=160, num_test=48)
 
 class Interrupted(Exception):
   """Stands for what ends a run from outside."""
-
-
-@contextlib.contextmanager
-def quick_compilation(folder: pathlib.Path):
-  """Compiles without optimisation, and each program once, for all that run it.
-
-  Seeds, controls and processes run the same programs on other numbers, and
-  compiling them is most of the work here.
-
-  Args:
-    folder: Where compiled programs are kept.
-  """
-  settings = {
-      'jax_disable_most_optimizations': True,
-      'jax_compilation_cache_dir': str(folder),
-      'jax_persistent_cache_min_compile_time_secs': 0.0,
-      'jax_persistent_cache_min_entry_size_bytes': 0,
-  }
-  before = {name: jax.config.values[name] for name in settings}
-  # Processes that are started read them from there.
-  variables = {name.upper(): str(value) for name, value in settings.items()}
-  with mock.patch.dict(os.environ, variables):
-    _configure(settings)
-    yield
-  _configure(before)
-
-
-def _configure(settings) -> None:
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  jax.clear_caches()  # Of what was compiled the other way.
 
 
 def small_config(data_dir):
@@ -134,13 +99,6 @@ def without_seconds(content):
   if isinstance(content, list):
     return [without_seconds(value) for value in content]
   return content
-
-
-@pytest.fixture(scope='module')
-def quickly(tmp_path_factory):
-  """The module's programs compile quickly."""
-  with quick_compilation(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 SWEEP = 'def get_sweep():\n  return {sweep}\n'

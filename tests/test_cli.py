@@ -5,9 +5,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import types
 
+from impactx_jax import cli
 from impactx_jax.configs import common
 import pytest
+from tests import cli_fixtures
+
+in_process = cli_fixtures.in_process
 
 IMPACTX = (sys.executable, '-m', 'impactx_jax.main')
 # Prints one field of the config that the command line describes.
@@ -193,55 +198,78 @@ def test_help_exits_with_0_and_names_flags_and_recipes(
 # --- Recipes ------------------------------------------------------------------
 
 
+@pytest.fixture
+def max_evals(in_process, tmp_path, monkeypatch):
+  """Returns read(*arguments): that field of the config they describe."""
+  monkeypatch.chdir(tmp_path)
+
+  def read(*arguments):
+    found = []
+    program = types.SimpleNamespace(run=lambda: cli.run(
+        lambda config, _: found.append(config.attribution.max_evals), '',
+        reads_data=False,
+    ))
+    in_process(program, *arguments)
+    return found[0]
+
+  return read
+
+
 @pytest.mark.parametrize('arguments', [
-    ('--config=quickstart',),
     ('--config', 'quickstart'),
     ('-config=quickstart',),
     ('--config=quickstart.py',),
     ('--config=configs/quickstart.py',),
 ], ids=' '.join)
-def test_recipe_is_found_by_name_from_any_folder(tmp_path, arguments):
+def test_recipe_is_found_by_name(max_evals, arguments):
+  assert max_evals(*arguments, '--workdir=run') == 500
+
+
+def test_recipe_is_found_by_name_from_any_folder(tmp_path):
   # None of these is the recipe: a workdir of its name, a package `configs`.
   (tmp_path / 'quickstart').mkdir()
   (tmp_path / 'configs').mkdir()
   for name in ('__init__', 'common'):
     (tmp_path / 'configs' / f'{name}.py').write_text('raise RuntimeError')
-  result = _run(PRINT_FIELD, *arguments, '--workdir=quickstart', cwd=tmp_path)
+  result = _run(
+      PRINT_FIELD, '--config=quickstart', '--workdir=quickstart', cwd=tmp_path
+  )
   assert result.returncode == 0, result.stderr
   assert result.stdout == '500\n'
 
 
-def test_recipe_of_ones_own_is_a_path_and_comes_first(tmp_path):
+@pytest.mark.parametrize(('path', 'expected'), [
+    ('configs/quickstart.py', 321), ('quickstart', 500), ('mine.py', 322)
+])
+def test_recipe_of_ones_own_is_a_path_and_comes_first(
+    max_evals, tmp_path, path, expected
+):
   (tmp_path / 'configs').mkdir()
   (tmp_path / 'configs' / 'quickstart.py').write_text(RECIPE)
   (tmp_path / 'mine.py').write_text(RECIPE.replace('321', '322'))
-  for path, expected in (
-      ('configs/quickstart.py', '321\n'), ('quickstart', '500\n'),
-      ('mine.py', '322\n'),
-  ):
-    result = _run(
-        PRINT_FIELD, f'--config={path}', '--workdir=run', cwd=tmp_path
-    )
-    assert result.stdout == expected, result.stderr
+  assert max_evals(f'--config={path}', '--workdir=run') == expected
 
 
-def test_fields_are_changed_of_the_config_of_an_earlier_run(tmp_path):
-  earlier = tmp_path / 'earlier'
-  earlier.mkdir()
+@pytest.mark.parametrize(('arguments', 'expected'), [
+    # Its own, where no other is named.
+    (('--workdir=earlier', '--config.seed=1'), 323),
+    (('--workdir', 'earlier', '--config.attribution.max_evals=9'), 9),
+    (('--config=from_workdir:earlier', '--workdir=another'), 323),
+    (('--config=quickstart', '--workdir=earlier'), 500),
+], ids=str)
+def test_fields_are_changed_of_the_config_of_an_earlier_run(
+    max_evals, tmp_path, arguments, expected
+):
+  (tmp_path / 'earlier').mkdir()
   config = common.get_config()
   config.attribution.max_evals = 323
-  (earlier / 'config.json').write_text(config.to_json())
-  for arguments, expected in (
-      # Its own, where no other is named.
-      (('--workdir=earlier', '--config.seed=1'), '323\n'),
-      (('--workdir', 'earlier', '--config.attribution.max_evals=9'), '9\n'),
-      (('--config=from_workdir:earlier', '--workdir=another'), '323\n'),
-      (('--config=quickstart', '--workdir=earlier'), '500\n'),
-  ):
-    result = _run(PRINT_FIELD, *arguments, cwd=tmp_path)
-    assert result.stdout == expected, result.stderr
-  result = _run(
-      IMPACTX, '--config=from_workdir:nowhere', '--workdir=run', cwd=tmp_path
-  )
-  assert result.returncode == 2 and 'Traceback' not in result.stderr
-  assert 'There is no config.json in' in ' '.join(result.stderr.split())
+  (tmp_path / 'earlier' / 'config.json').write_text(config.to_json())
+  assert max_evals(*arguments) == expected
+
+
+def test_an_earlier_run_that_is_none_is_refused(max_evals, capsys):
+  with pytest.raises(SystemExit) as error:
+    max_evals('--config=from_workdir:nowhere', '--workdir=run')
+  assert error.value.code == 2
+  message = ' '.join(capsys.readouterr().err.split())
+  assert 'There is no config.json in' in message

@@ -3,40 +3,19 @@
 import functools
 import json
 import shutil
-import sys
 
-from absl import flags
-from absl.testing import flagsaver
 from attribution import main as attribution_main
 from attribution import service
-from impactx_jax import cli
 from impactx_jax import evaluate
 from impactx_jax import main
 from impactx_jax import pipeline
 from impactx_jax import train
 import pytest
+from tests import cli_fixtures
 from tests import pipeline_fixtures
 
 finished = pipeline_fixtures.finished
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-  """Returns run(program, *arguments), which runs a program in this process."""
-  saved = flagsaver.save_flag_values(flags.FLAGS)
-
-  # absl's own ends the process.
-  monkeypatch.setattr(
-      cli.app, 'run', lambda main, flags_parser: main(flags_parser(sys.argv))
-  )
-
-  def run(program, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['impactx', *arguments])
-    program.run()
-
-  yield run
-  flagsaver.restore_flag_values(saved, flags.FLAGS)
-  flags.FLAGS.unparse_flags()
+in_process = cli_fixtures.in_process
 
 
 @pytest.fixture

@@ -19,8 +19,6 @@ from tests.table_fixtures import count_trainings
 from tests.table_fixtures import read_json
 from tests.table_fixtures import without_seconds
 
-quickly = table_fixtures.quickly
-
 FILES = ('table.json', 'table.csv', 'table.md')
 PLAN = compare.Plan.parse('2', ['impactx', methods.CONTROL])
 # In this order; the maps of each seed are made before its second one.
@@ -122,7 +120,7 @@ def read_files(workdir: pathlib.Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope='module')
-def digits_table(data_dir, tmp_path_factory, quickly):
+def digits_table(data_dir, tmp_path_factory):
   """A finished table of every method, and the config that made it."""
   folder = tmp_path_factory.mktemp('digits_table')
   (folder / 'mynet.py').write_text(table_fixtures.readme_backbone())
@@ -220,7 +218,7 @@ def test_a_finished_table_is_written_again_without_any_work(
 
 
 @pytest.fixture(scope='module')
-def shapes_config(data_dir, quickly):
+def shapes_config(data_dir):
   with table_fixtures.tiny_shapes():
     config = table_fixtures.small_config(data_dir)
     config.data.name = 'shapes/tiny'

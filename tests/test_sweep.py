@@ -25,8 +25,6 @@ from tests.table_fixtures import refused
 from tests.table_fixtures import without_seconds
 from tests.table_fixtures import write_sweep
 
-quickly = table_fixtures.quickly
-
 # Numbers 0 and 1 of it cannot be right: not finite, and too slow.
 GRID = [
     {'method.training.learning_rate': [1e30, 1e-6]},
@@ -82,12 +80,12 @@ def test_wrong_numbers_are_refused_before_any_work(
 
 
 @pytest.fixture(scope='module')
-def config(data_dir, quickly):
+def config(data_dir):
   return table_fixtures.digits_config(data_dir)
 
 
 @pytest.fixture(scope='module')
-def no_test(quickly):
+def no_test():
   """Fails where the test split would be looked at."""
   with pytest.MonkeyPatch.context() as monkeypatch:
     forbid(monkeypatch, (evaluate, 'test'), (pipeline.Pipeline, 'test'))
@@ -245,7 +243,7 @@ def test_two_at_a_time_find_what_one_after_the_other_finds(
     )
   finally:
     loky.get_reusable_executor().shutdown(wait=True)
-  chosen = sweep.choose(4, 2, config.seed)
+  chosen = grids.choose(4, 2, config.seed)
   assert names_in(workdir / 'trials') == {f'{i:05d}' for i in chosen}
   assert without_seconds(read_lines(workdir)) == (
       without_seconds([read_lines(finished)[i] for i in chosen])
