@@ -143,8 +143,8 @@ def get_config() -> ConfigDict:
   config.method.lep_units = 512
   # LEP's start: 'like_classifier' (as A started: from published weights, or at
   # random), 'from_classifier' (A's trained trunk) or 'scratch'. LeNet-5 starts
-  # at random, so the first and the last are the same for it, as they are for
-  # impactx_single_stage where the second has no A to start from.
+  # at random, so that the first and the last are the same for it;
+  # impactx_single_stage has no trained A, so that the last two are for it.
   config.method.lep_init = 'like_classifier'
   # Width of one hidden layer of C; 0: none.
   config.method.classifier_hidden = 0

@@ -64,7 +64,8 @@ def run(
       print('\nInstalled recipes: ' + ', '.join(_recipes()))
       sys.exit(0)
     try:
-      rest = flags.FLAGS(_resolve_recipes(argv))
+      argv = _resolve_recipes(argv)
+      rest = flags.FLAGS(argv)
       if len(rest) > 1 and not positional:
         raise InputError(
             f'Unexpected argument {rest[1]!r}: all options are flags, '

@@ -116,6 +116,7 @@ def write_report(
       histories={name: s['history'] for name, s in summaries.items()},
       config=config.to_dict(),
       commands=list(dict.fromkeys(map(tuple, commands))),
+      about_map=methods.about_map(config.method.name, config),
   ))
   files.write_json(directory / METRICS, metrics)
 

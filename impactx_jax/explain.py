@@ -61,7 +61,7 @@ def _explain(config, workdir: str, *paths: str) -> None:
     print(f'\n{model.method} predicts no map.')
   else:
     r2 = 'not measured' if model.map_r2 is None else f'{model.map_r2:.3f}'
-    print(f'\n{inference.CAVEAT}\nMap R2 on validation images: {r2}.')
+    print(f'\n{model.about_map}\nMap R2 on validation images: {r2}.')
 
 
 def _file_names(paths: tuple[str, ...]) -> list[str]:

@@ -13,11 +13,6 @@ from impactx_jax.data import batches
 import jax
 import numpy as np
 
-CAVEAT = (
-    'The map is a prediction, learned from maps of the true class; where the '
-    "predicted class is wrong it may be another class's."
-)
-
 
 class Explained(NamedTuple):
   """What one forward pass says of N images.
@@ -44,6 +39,7 @@ class Model:
     image_shape: (H, W, C) of the images it takes.
     map_r2: Share of the variance of validation images' maps that its maps
       explain; None where there were no maps to compare with.
+    about_map: What its maps are, in a sentence.
     call: Images float32 [N, H, W, C] -> (probabilities, attribution).
   """
 
@@ -51,6 +47,7 @@ class Model:
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]
   map_r2: float | None
+  about_map: str
   call: Callable = dataclasses.field(repr=False)
 
   def predict(self, images: np.ndarray) -> Explained:
@@ -125,5 +122,6 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
       class_names=tuple(summary['data']['class_names']),
       image_shape=tuple(summary['data']['image_shape']),
       map_r2=summary.get('map_r2'),
+      about_map=methods.about_map(name, workdirs.read_config(home / stage)),
       call=call,
   )

@@ -11,6 +11,7 @@ from typing import Any
 from absl import logging
 from attribution import explainers
 from attribution import maskers
+from attribution import model_fn
 from impactx_jax import evaluators
 from impactx_jax import rng
 from impactx_jax import teachers
@@ -64,8 +65,13 @@ class Measured:
 
     def interval(values):
       found = statistics.bootstrap_interval(values, seed=seed)
-      ends = None if np.isnan(found.low) else [found.low, found.high]
-      return {'mean': found.mean, 'interval': ends, 'images': len(values)}
+      return {
+          'mean': None if np.isnan(found.mean) else found.mean,
+          'interval': (
+              None if np.isnan(found.low) else [found.low, found.high]
+          ),
+          'images': int(np.isfinite(values).sum()),
+      }
 
     area = self.values['morf_area']
     return {
@@ -125,7 +131,7 @@ def measure(
   curves, values = perturb(config, network, images, predicted, maps, masking)
   values |= gaps(config, network, images, predicted, maps, masking)
   values |= close_look(
-      config, network, images, predicted, maps, masking, other
+      config, network, images, predicted, maps, makers, masking, other
   )
   if 'mask' in dataset.test:
     values |= localise(config, dataset, network, columns['mask'], maps, makers)
@@ -206,12 +212,15 @@ def gaps(
     masking: dict[str, Any],
 ) -> dict[str, dict[str, np.ndarray]]:
   """Measures |sum of the map - (f(x) - f(hidden))|, where it should be 0."""
-  score = jax.jit(functools.partial(
-      teachers.scores, *network, config.attribution.explained_output
-  ))
+  score = model_fn.numpy_callable(
+      functools.partial(
+          teachers.scores, *network, config.attribution.explained_output
+      ),
+      config.evaluation.batch_size,
+  )
   rows = np.arange(len(images))
-  hidden = maskers.background(images, **masking)
-  change = np.asarray(score(images) - score(hidden))[rows, classes]
+  hidden = np.asarray(maskers.background(images, **masking))
+  change = (score(images) - score(hidden))[rows, classes]
   return {
       'completeness_gap': {
           name: np.abs(values.sum(axis=(1, 2, 3)) - change)
@@ -227,6 +236,7 @@ def close_look(
     images: np.ndarray,
     classes: np.ndarray,
     maps: dict[str, np.ndarray],
+    makers: dict[str, teachers.MapFn],
     masking: dict[str, Any],
     other: Network | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -235,24 +245,22 @@ def close_look(
   `rank_correlation`, `cosine` and `relative_l2` compare a map with the Owen
   values of `evaluation.reference_evals` evaluations; `stability` is the cosine
   with the map of the image with a little noise; `randomisation` the rank
-  correlation with the map of a network whose parameters are random (Adebayo et
-  al., 2018), in magnitude; `seed_agreement` the cosine with the map of the
-  same class of the network of another seed.
+  correlation with the map of a network whose parameters are shuffled (after
+  Adebayo et al., 2018); `seed_agreement` the cosine with the map of the same
+  class of the network of another seed.
   """
   options = config.evaluation
   count = options.close_images
   images, classes = images[:count], classes[:count]
   maps = {name: values[:count] for name, values in maps.items()}
-  many = config.copy_and_resolve_references()
-  many.attribution.max_evals = options.reference_evals
-  reference = config.attribution.explainer
-  owen = teachers.map_makers(many, network, masking)[reference](images, classes)
+  owen = teachers.owen_values(
+      config.attribution, network, masking, options.reference_evals
+  )(images, classes)
   noise = rng.numpy_stream(config.seed, 'stability').normal(
       0, options.noise, images.shape
   )
   noisy = np.clip(images + noise, 0, 1).astype(np.float32)
   scrambled = network[0], randomised(network, config.seed)
-  makers = teachers.map_makers(config, network, masking)
   random_makers = teachers.map_makers(config, scrambled, masking)
   values: dict[str, dict[str, np.ndarray]] = {}
   if other:
@@ -261,7 +269,7 @@ def close_look(
         for name, make in teachers.map_makers(config, other, masking).items()
     }
   for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
-    for measure, compare, other in (
+    for measure, compare, another in (
         ('rank_correlation', agreement.rank_correlation, owen),
         ('cosine', agreement.cosine, owen),
         ('relative_l2', agreement.relative_l2, owen),
@@ -272,23 +280,24 @@ def close_look(
             random_makers[name](images, classes),
         ),
     ):
-      found = compare(own, other)
-      found = np.abs(found) if measure == 'randomisation' else found
-      values.setdefault(measure, {})[name] = found
+      values.setdefault(measure, {})[name] = compare(own, another)
   return values
 
 
 def randomised(network: Network, seed: int) -> dict[str, Any]:
   """Returns a network's variables with all parameters shuffled, M's too.
 
-  Within each array, so that their scale stays what training made it.
+  Within each array, so that their scale stays what training made it; the
+  statistics of normalisations stay.
   """
-  leaves, tree = jax.tree.flatten(network[1])
   stream = rng.numpy_stream(seed, 'randomised')
-  return tree.unflatten([
-      stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
-      for leaf in leaves
-  ])
+
+  def shuffled(path, leaf):
+    if jax.tree_util.DictKey('params') not in path:
+      return leaf
+    return stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
+
+  return jax.tree_util.tree_map_with_path(shuffled, network[1])
 
 
 def localise(

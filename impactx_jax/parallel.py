@@ -85,7 +85,8 @@ def over_rows(program: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
   """
   if jax.local_device_count() == 1:
     return jax.jit(program)
-  mapped = jax.pmap(program)
+  # Each process has rows of its own, and as many calls as these need.
+  mapped = jax.pmap(program, devices=jax.local_devices())
 
   def call(*arguments):
     result = mapped(*shard(arguments))

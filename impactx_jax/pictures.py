@@ -15,9 +15,9 @@ MAX_PIXELS = 400_000_000
 def read(path: epath.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
   """Reads a picture and brings it to a network's size and channels.
 
-  The whole picture is resized, its sides each by itself, as in training. It is
-  turned as its EXIF data say; what is transparent becomes white; 16 bits a
-  channel become 8.
+  The whole picture is resized, its sides each by itself, as in training. Other
+  than there, it is turned as its EXIF data say, and what is transparent becomes
+  white; 16 bits a channel become 8.
 
   Args:
     path: Of the file, of any kind that Pillow reads.

@@ -110,15 +110,14 @@ class Pipeline(workspace.Workspace):
     """Returns what puts published weights into fresh variables, or None."""
     if config.model.pretrained in models.AT_RANDOM:
       return None
-    if not methods.METHODS[name].pretrained:
-      logging.warning(
-          '%s is wider than %s as published and starts at random.', name,
-          config.model.name,
-      )
+    entry = methods.METHODS[name]
+    if not entry.pretrained:
+      logging.warning('%s starts at random, and not from weights.', name)
       return None
-    # M is there already; LEP starts as A did, or as it is told to.
-    leave = [second_branch.FROZEN]
+    leave = [second_branch.FROZEN]  # M is there already.
     if config.method.lep_init != 'like_classifier':
+      if not entry.from_scratch:
+        return None
       leave.append('lep')
 
     def start(variables):
@@ -126,9 +125,16 @@ class Pipeline(workspace.Workspace):
           config.model, variables, leave=leave
       )
       print(f'\n{report}\n')
+      path = self.home.workdir / 'classifier' / pretrained.REPORT
+      if path.exists() and files.read_json(path)['digest'] != report.digest:
+        raise InputError(
+            f'{config.model.pretrained} is not the file that the classifier in '
+            f'{self.home.workdir} started from. Give that one with '
+            '--config.model.pretrained=FILE.'
+        )
       if parallel.is_main_process():
         files.write_json(
-            directory / 'pretrained.json', dataclasses.asdict(report)
+            directory / pretrained.REPORT, dataclasses.asdict(report)
         )
       return variables
 
@@ -193,7 +199,10 @@ class Pipeline(workspace.Workspace):
     names = self.method_names
     if len(names) > 1:
       unmapped = records.unmapped(
-          records.read_manifest(self.maps_home.workdir / 'maps')
+          records.read_manifest(
+              self.maps_home.workdir
+              / map_data.KINDS[methods.maps_of(self.config)]
+          )
       )
       logging.warning(
           '%d training and validation images have no map and take no part in '

@@ -154,6 +154,42 @@ def explainer(
   )
 
 
+def map_maker(
+    attribution, network: Network, masking: dict[str, Any], **changes: Any
+) -> MapFn:
+  """Returns an explainer of a network.
+
+  Args:
+    attribution: The config section.
+    network: What is explained.
+    masking: From `masking`.
+    **changes: Fields of `attribution` that are to be others.
+  """
+  attribution = attribution.copy_and_resolve_references()
+  attribution.update(changes)
+  output = attribution.explained_output
+  return explainer(
+      functools.partial(scores, *network, output),
+      attribution,
+      masking,
+      layers=layers(*network, output),
+  )
+
+
+def owen_values(
+    attribution, network: Network, masking: dict[str, Any], max_evals: int
+) -> MapFn:
+  """Returns what makes the Owen values that all maps are compared with."""
+  on_device = attribution.masker in maskers.BACKGROUND_MASKERS
+  return map_maker(
+      attribution,
+      network,
+      masking,
+      explainer='partition' if on_device else 'shap_partition',
+      max_evals=max_evals,
+  )
+
+
 def map_makers(
     config, network: Network, masking: dict[str, Any]
 ) -> dict[str, MapFn]:
@@ -162,14 +198,9 @@ def map_makers(
   The reference is first, the method's own map second.
   """
   method, variables = network
-  output = config.attribution.explained_output
-  score_fn = functools.partial(scores, method, variables, output)
-  cut = layers(method, variables, output)
 
   def of(name):
-    attribution = config.attribution.copy_and_resolve_references()
-    attribution.explainer = name
-    return explainer(score_fn, attribution, masking, layers=cut)
+    return map_maker(config.attribution, network, masking, explainer=name)
 
   def own(images, classes):
     columns = {'image': images, 'label': classes}
@@ -180,7 +211,7 @@ def map_makers(
   reference = config.attribution.explainer
   makers = {reference: of(reference), config.method.name: own}
   for name in config.evaluation.explainers:
-    if name == 'grad_cam' and cut is None:
+    if name == 'grad_cam' and method.layers is None:
       logging.info(
           'Grad-CAM is left out: %s says not where to cut its network.',
           config.method.name,

@@ -76,7 +76,7 @@ def integrated_gradients(
 
   Args:
     score_fn: Differentiable, images float32 [B, H, W, C] -> scores [B, K].
-    masker: What the way begins at: `blur`, `mean` or `constant`.
+    masker: Whose background the way begins at, one of `maskers.MASKERS`.
     blur_kernel: Side of the blur in pixels; None or 0 is half the side.
     mask_value: Colour of the masks `mean` and `constant`.
     integration_steps: Points on the way, each in the middle of its part.
@@ -94,7 +94,7 @@ def integrated_gradients(
       mask_value=mask_value,
       integration_steps=integration_steps,
   )
-  batched.check_masker(masker, blur_kernel)
+  maskers.check(masker, blur_kernel)
   batched.check_at_least('integration_steps', integration_steps, 1)
   return batched.batched(
       lambda shape: integrated_gradients_program(score_fn, shape, **options),
@@ -181,7 +181,7 @@ def grad_cam_program(
   height, width, channels = shape
 
   def program(images, classes):
-    features = layers.features(images)
+    features = layers.features(images).astype(jnp.float32)
     gradients = _gradients(layers.scores, features, classes)
     weights = gradients.mean(axis=(1, 2), keepdims=True)
     cam = jax.nn.relu((weights * features[..., None]).sum(axis=3))

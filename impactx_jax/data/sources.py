@@ -111,6 +111,8 @@ def _load(data_json: str, seed: int) -> Dataset:
       test=test,
   )
   for split in ('train', 'validation', 'test'):
+    for column in getattr(dataset, split).values():
+      column.setflags(write=False)  # All who ask get the same arrays.
     if not len(getattr(dataset, split)['id']):
       raise InputError(
           f'The {split} split of {dataset.name} is empty. The validation '

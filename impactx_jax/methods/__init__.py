@@ -25,7 +25,8 @@ METHODS: dict[str, Entry] = {
         impactx_single_stage.create, from_scratch=True
     ),
     'abn': Entry(abn.create, from_scratch=True),
-    'wae': Entry(wae.create, 'weighted'),
+    # Its encoder sees maps, not pictures.
+    'wae': Entry(wae.create, 'weighted', pretrained=False),
     # Controls: does the explanation help, or only the second branch?
     'baseline_matched': Entry(
         impactx.matched_baseline, from_scratch=True, pretrained=False
@@ -63,6 +64,22 @@ def maps_of(config) -> str:
   if needed == 'true_class' and config.method.maps == 'other_class':
     return 'other_class'
   return needed
+
+
+def about_map(name: str, config) -> str:
+  """Says what a trained method's own map is, for those who look at it."""
+  method = config_of(name, config).method
+  if name == 'abn':
+    return 'The map is what the network attends to.'
+  if method.lambda_ and method.maps == 'true_class':
+    return (
+        'The map is a prediction, learned from maps of the true class; where '
+        "the predicted class is wrong it may be another class's."
+    )
+  return (
+      'The map is of a control: its decoder has not learned the maps of the '
+      'true class.'
+  )
 
 
 def training_section(name: str) -> str:

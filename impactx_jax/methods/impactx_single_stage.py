@@ -74,6 +74,7 @@ def create(config, task: base.Task) -> base.Method:
           max_evals=options.refresh_evals,
           batch_size=config.attribution.batch_size,
           grid=config.attribution.grid,
+          integration_steps=config.attribution.integration_steps,
           **task.masking,
       )
       maps = program(batch['image'], batch['label'][:, None])[..., 0]
@@ -133,11 +134,13 @@ def create(config, task: base.Task) -> base.Method:
 
 def check(config) -> None:
   """Raises InputError for settings of which no single-stage can be made."""
-  if config.attribution.explainer not in explainers.PROGRAMS:
+  # Grad-CAM would have to be given the network cut in two.
+  usable = [name for name in explainers.PROGRAMS if name != 'grad_cam']
+  if config.attribution.explainer not in usable:
     raise InputError(
         f'impactx_single_stage explains inside the training step, which '
         f'{config.attribution.explainer!r} cannot; it takes '
-        f'{", ".join(explainers.PROGRAMS)}. Change it with '
+        f'{", ".join(usable)}. Change it with '
         '--config.attribution.explainer=NAME.'
     )
   if config.method.map_scaling == 'global_std':

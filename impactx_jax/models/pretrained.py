@@ -11,8 +11,10 @@ from impactx_jax.models import weight_files
 import jax
 import numpy as np
 
+REPORT = 'pretrained.json'  # In the folder of what started so.
 # The modules that published weights can be of, wherever a network has them.
 PARTS = ('trunk', 'head', 'attention_stage')
+LAST_LAYER = 'predictions'
 _BATCH_NORM = {
     'scale': 'gamma', 'bias': 'beta', 'mean': 'moving_mean',
     'var': 'moving_variance',
@@ -25,7 +27,7 @@ class Report:
 
   Attributes:
     path: Of the file.
-    digest: Of what was taken from it.
+    digest: Of the trunk's weights in it.
     loaded: How many arrays of the network were taken from the file.
     parameters: How many numbers these are.
     left: The layers of the file that were not taken.
@@ -71,14 +73,15 @@ def start(
   keras_layer = models.find(model.name).keras_layer
   tensors = weight_files.read(model.pretrained)
   leave = {*leave, *(() if model.pretrained_head else ('head',))}
-  taken, fresh, missing, unfit = {}, {}, [], []
+  taken, fresh, missing, unfit = {}, {}, {}, {}
   leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
   values = []
   for keys, leaf in leaves:
     path = tuple(key.key for key in keys)
     part = next((i for i, name in enumerate(path) if name in PARTS), None)
     if part is None or leave & {*path}:
-      fresh[_module(path)] = None
+      if path[0] == 'params':
+        fresh[_module(path[1:])] = None
       values.append(leaf)
       continue
     layer = keras_layer(path[part:-1])
@@ -86,26 +89,30 @@ def start(
     name = layer, names.get(path[-1], path[-1])
     value = _laid_out(tensors.get(name), leaf.shape)
     if value is None:
-      missing.append(f'{layer} {name[1]}')
+      missing[name] = f'{layer} {name[1]}'
     elif value.shape != leaf.shape:
-      unfit.append(
+      unfit[name] = (
           f'{layer} {name[1]} ({value.shape} in the file, {leaf.shape} here)'
       )
     else:
-      taken[layer] = None
+      taken[name] = value
       leaf = value.astype(leaf.dtype)
     values.append(leaf)
   if missing or unfit:
     raise _misfit(model, tensors, missing, unfit)
+  layers = {layer for layer, _ in taken}
+  trunk = [
+      taken[name].tobytes() for name in sorted(taken) if name[0] != LAST_LAYER
+  ]
   kept = {id(leaf) for _, leaf in leaves}
   new = [value for value in values if id(value) not in kept]
   report = Report(
       path=model.pretrained,
-      digest=hashlib.sha256(b''.join(x.tobytes() for x in new)).hexdigest(),
+      digest=hashlib.sha256(b''.join(trunk)).hexdigest(),
       loaded=len(new),
       parameters=sum(value.size for value in new),
       left=tuple(dict.fromkeys(
-          layer for layer, _ in tensors if layer not in taken
+          layer for layer, _ in tensors if layer not in layers
       )),
       fresh=tuple(fresh),
   )
@@ -113,8 +120,7 @@ def start(
 
 
 def _module(path: tuple[str, ...]) -> str:
-  """Names what a variable belongs to, in few words: 'lep/code', 'decoder'."""
-  path = tuple(name for name in path if name not in ('params', 'batch_stats'))
+  """Names what a parameter belongs to, in few words: 'lep/code', 'decoder'."""
   return '/'.join(path[: 2 if path[0] in ('lep', 'm', 'branch') else 1])
 
 
@@ -136,15 +142,16 @@ def _misfit(model, tensors, missing, unfit) -> InputError:
     more = f' and {len(names) - 3} more' if len(names) > 3 else ''
     return ', '.join(names[:3]) + more
 
-  if unfit and not missing and all('predictions' in name for name in unfit):
+  if {layer for layer, _ in (*missing, *unfit)} == {LAST_LAYER}:
     return InputError(
-        f'The weights in {model.pretrained} are of another number of classes: '
-        f'{few(unfit)}. Leave the last layer to start at random, with '
-        '--config.model.pretrained_head=False.'
+        f'The last layer in {model.pretrained} is missing or of another number '
+        f'of classes: {few([*missing.values(), *unfit.values()])}. Leave it to '
+        'start at random, with --config.model.pretrained_head=False.'
     )
   found = few([*dict.fromkeys(layer for layer, _ in tensors)])
-  problems = [f'it lacks {few(missing)}'] if missing else []
-  problems += [f'these have other shapes: {few(unfit)}'] if unfit else []
+  problems = [f'it lacks {few([*missing.values()])}'] if missing else []
+  if unfit:
+    problems.append(f'these have other shapes: {few([*unfit.values()])}')
   return InputError(
       f'{model.pretrained} is not of {model.name} with config.model.width='
       f'{model.width}: {"; ".join(problems)}. The file has {found or "nothing"}'

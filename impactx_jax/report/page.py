@@ -24,7 +24,9 @@ MEASURES = {
     'relative_l2': ('distance to Owen', 'lower: closer'),
     'stability': ('stability under noise', '1: the same map'),
     'seed_agreement': ('cosine with another seed', '1: the same map'),
-    'randomisation': ('likeness after randomising', '0: it follows the model'),
+    'randomisation': (
+        'likeness after randomising', 'near 0: it follows the model'
+    ),
     'completeness_gap': ('completeness gap', '0: complete'),
 }
 
@@ -37,6 +39,7 @@ def render(
     histories: dict[str, Sequence[dict[str, float]]],
     config: dict[str, Any],
     commands: Sequence[Sequence[str]],
+    about_map: str,
 ) -> str:
   """Returns the page.
 
@@ -47,6 +50,7 @@ def render(
     histories: By network, the metrics of each epoch.
     config: Of the run.
     commands: That made the networks and the report, as lists of arguments.
+    about_map: What the network's own map is, in a sentence.
   """
   environment = jinja2.Environment(
       loader=jinja2.PackageLoader('impactx_jax.report', ''),
@@ -65,6 +69,7 @@ def render(
       curves=measured and figures.svg(figures.perturbation(measured.curves)),
       gallery=_gallery(measured, class_names) if measured else [],
       class_names=class_names,
+      about_map=about_map,
       training=figures.svg(figures.training(histories)),
       per_class=figures.svg(
           figures.per_class(_per_class(tests, len(class_names)), class_names)

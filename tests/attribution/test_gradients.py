@@ -101,7 +101,7 @@ def test_several_classes_are_each_explained(name):
   assert both.shape == (*IMAGES.shape, 2)
   for k in range(2):
     np.testing.assert_allclose(
-        both[..., k], make(name)(IMAGES, classes[:, k]), rtol=1e-5, atol=1e-7
+        both[..., k], make(name)(IMAGES, classes[:, k]), rtol=1e-5, atol=1e-6
     )
 
 
@@ -112,7 +112,7 @@ def test_as_a_part_of_a_jitted_function(name):
   program = explainers.create_program(name, network, SHAPE, layers=LAYERS)
   maps = jax.jit(program)(IMAGES, LABELS[:, None])[..., 0]
   np.testing.assert_allclose(
-      maps, make(name)(IMAGES, LABELS), rtol=1e-5, atol=1e-7
+      maps, make(name)(IMAGES, LABELS), rtol=1e-5, atol=1e-6
   )
 
 

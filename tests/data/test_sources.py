@@ -82,6 +82,11 @@ def test_loading_twice_gives_the_same_rows_in_the_same_order(digits, data_dir):
       np.testing.assert_array_equal(getattr(again, split)[name], column)
 
 
+def test_what_is_handed_out_cannot_be_changed(digits):
+  with pytest.raises(ValueError, match='read-only'):
+    digits.train['image'][0] = 0
+
+
 def test_seed_decides_what_is_held_out_and_not_the_test_split(
     digits, data_dir
 ):

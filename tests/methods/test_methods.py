@@ -126,6 +126,21 @@ def test_every_method_trains_a_step_and_predicts(name):
     )
 
 
+@pytest.mark.parametrize(('name', 'changes', 'said'), [
+    ('impactx', {}, 'a prediction, learned from maps of the true class'),
+    ('impactx_single_stage', {}, 'a prediction'),
+    ('abn', {}, 'attends to'),
+    ('impactx', {'lambda_': 0.0}, 'of a control'),
+    (methods.CONTROL, {}, 'of a control'),
+    ('impactx_shuffled', {}, 'of a control'),
+    ('impactx', {'maps': 'random'}, 'of a control'),
+])
+def test_it_is_said_what_a_methods_own_map_is(name, changes, said):
+  config = common.get_config()
+  config.method.update(changes)
+  assert said in methods.about_map(name, config)
+
+
 def test_lambda0_gives_the_decoder_no_gradient():
   method, _ = make_method('impactx_lambda0')
   _, _, gradients = loss_of(method, init(method), make_batch())

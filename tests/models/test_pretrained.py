@@ -55,8 +55,11 @@ def make_keras(name, size, **options):
   import keras
 
   network = getattr(keras.applications, KERAS[name])(
-      weights=None, input_shape=(size, size, 3), classifier_activation=None,
-      **{'classes': CLASSES, **options},
+      weights=None,
+      **{
+          'input_shape': (size, size, 3), 'classes': CLASSES,
+          'classifier_activation': None, **options,
+      },
   )
   generator = np.random.default_rng(0)
   for layer in network.layers:
@@ -293,10 +296,32 @@ def test_lep_starts_from_keras_weights_and_the_frozen_branch_stays(
   )
   for leaf in jax.tree.leaves(collections['classifier']):
     assert (leaf == 9).all()
-  assert set(report.fresh) >= {'decoder', 'lep/code', 'classifier'}
+  assert {*report.fresh} == {'decoder', 'lep/code', 'classifier'}
   untouched, report = start_of('impactx', small_mobilenet, leave=['lep'])
   assert report.loaded == 0
   assert all((leaf == 9).all() for leaf in jax.tree.leaves(untouched))
+
+
+def test_lep_can_start_from_as_trunk_with_its_statistics():
+  config = make_config('mobilenet', 'random')
+  config.model.width = 0.25
+  config.method.lep_init = 'from_classifier'
+  generator = np.random.default_rng(0)
+  classifier = jax.tree.map(
+      lambda x: generator.random(x.shape, np.float32),
+      restore.shapes(make_method(config, 32)),
+  )
+  task = Task(CLASSES, (32, 32, 3), classifier)
+  params, collections = methods.create('impactx', config, task).init(
+      jax.random.key(0)
+  )
+  assert_trees_equal(
+      params['lep']['trunk'], classifier['params']['trunk']
+  )
+  assert_trees_equal(
+      collections['batch_stats']['lep']['trunk'],
+      classifier['collections']['batch_stats']['trunk'],
+  )
 
 
 def test_abn_starts_both_its_last_stages_from_keras_weights(small_mobilenet):
@@ -316,6 +341,10 @@ def test_head_of_keras_is_left_unless_it_is_asked_for(small_mobilenet):
   assert all((leaf == 9).all() for leaf in jax.tree.leaves(head))
   assert report.left == ('predictions',)
   assert report.fresh == ('head',)
+  whole, _ = start_of('baseline', small_mobilenet)
+  assert_trees_equal(
+      variables['params']['trunk'], whole['params']['trunk']
+  )
   assert 'predictions' in str(report)
   many = make_method(config, 32, classes=12)  # Whatever their number.
   pretrained.start(config.model, restore.shapes(many))
@@ -415,6 +444,22 @@ def test_other_number_of_classes_than_keras_saved_is_refused(small_mobilenet):
   message = refused(small_mobilenet, classes=10)
   for part in ('number of classes', '256, 7', '256, 10', 'pretrained_head'):
     assert part in message
+
+
+def test_head_that_keras_did_not_save_is_refused_where_it_is_asked_for(
+    small_mobilenet, tmp_path
+):
+  path = tmp_path / 'no_top.h5'
+  make_keras(
+      'mobilenet', 32, alpha=0.25, include_top=False, classes=1000
+  ).save(path)
+  config = small_mobilenet.copy_and_resolve_references()
+  config.model.pretrained = str(path)
+  message = refused(config)
+  assert 'missing' in message and 'pretrained_head=False' in message
+  config.model.pretrained_head = False
+  _, report = start_of('baseline', config)
+  assert report.left == () and report.loaded == 135
 
 
 @pytest.mark.parametrize('share', [0.1, 0.9])

@@ -56,7 +56,7 @@ def test_it_has_every_measure_with_its_interval(page, metrics):
 
 
 def test_it_says_that_the_map_is_a_prediction(page):
-  assert '<em>prediction</em>' in page
+  assert 'The map is a prediction, learned from maps of the true' in page
 
 
 def test_it_has_the_config_and_the_commands(page, finished_workdir):
@@ -82,6 +82,7 @@ def test_what_the_user_wrote_is_not_taken_for_markup(finished_workdir):
       histories={'baseline': [{'validation/accuracy': 0.5}]},
       config={'name': '<b>'},
       commands=[('impactx', '--workdir=<i>')],
+      about_map='It is <a> prediction.',
   )
   assert '<script>alert' not in text and '<b>' not in text
   assert '<i>' not in text
