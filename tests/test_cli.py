@@ -267,6 +267,17 @@ def test_fields_are_changed_of_the_config_of_an_earlier_run(
   assert max_evals(*arguments) == expected
 
 
+def test_a_mistyped_field_of_an_earlier_run_is_named(
+    max_evals, tmp_path, capsys
+):
+  (tmp_path / 'config.json').write_text(common.get_config().to_json())
+  with pytest.raises(SystemExit):
+    max_evals(f'--workdir={tmp_path}', '--config.data.nmae=digits')
+  assert "Did you mean 'config.data.name'?" in ' '.join(
+      capsys.readouterr().err.split()
+  )
+
+
 def test_an_earlier_run_that_is_none_is_refused(max_evals, capsys):
   with pytest.raises(SystemExit) as error:
     max_evals('--config=from_workdir:nowhere', '--workdir=run')

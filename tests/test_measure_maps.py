@@ -116,6 +116,38 @@ def test_another_seed_is_compared(config, dataset, network):
     np.testing.assert_allclose(found['random'], 1)  # The same for all.
 
 
+def test_statistics_of_normalisations_are_not_shuffled():
+  variables = {
+      'params': {'kernel': np.arange(100)},
+      'collections': {
+          'batch_stats': {'var': np.arange(100)},
+          'classifier': {
+              'params': {'kernel': np.arange(100)},
+              'collections': {'batch_stats': {'var': np.arange(100)}},
+          },
+      },
+  }
+  found = jax.tree_util.tree_leaves_with_path(
+      measure_maps.randomised((None, variables), 0)
+  )
+  for path, leaf in found:
+    kept = np.array_equal(leaf, np.arange(100))
+    assert kept == ('var' in jax.tree_util.keystr(path))
+
+
+def test_a_measure_that_no_image_has_is_none_in_json(measured, config):
+  nothing = np.array([np.nan, np.nan])
+  partly = np.array([np.nan, 1.0, 3.0])
+  values = {
+      'morf_area': measured.values['morf_area'],
+      'epg': {'partition': nothing, 'impactx': partly},
+  }
+  found = dataclasses.replace(measured, values=values)
+  epg = found.summary(config.evaluation, 0)['measures']['epg']
+  assert epg['partition'] == {'mean': None, 'interval': None, 'images': 0}
+  assert (epg['impactx']['mean'], epg['impactx']['images']) == (2, 2)
+
+
 def test_the_summary_has_means_and_intervals(measured, config):
   summary = measured.summary(config.evaluation, 0)
   assert summary['images'] == 8 and summary['region'] == 4

@@ -123,6 +123,20 @@ def test_a_method_from_scratch_trains_on_all_images_and_needs_no_maps(
     assert measured.keys() == {'partition', 'abn'}
 
 
+def test_few_maps_of_another_class_get_a_fair_control_too(
+    data_dir, finished_workdir, tmp_path, monkeypatch
+):
+  config = make_config(data_dir, finished_workdir, 'impactx')
+  config.method.maps = 'other_class'
+  pipeline.run(config, tmp_path, 'maps')
+  trained = []
+  monkeypatch.setattr(
+      pipeline.Pipeline, 'train_one', lambda _, name: trained.append(name)
+  )
+  pipeline.run(config, tmp_path, 'impactx')
+  assert trained == ['impactx', methods.CONTROL]
+
+
 def test_the_control_of_another_class_makes_its_own_maps(
     data_dir, finished_workdir, tmp_path
 ):

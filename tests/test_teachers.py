@@ -39,6 +39,45 @@ def softmax(logits):
   return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+@pytest.mark.parametrize(('masker', 'explainer', 'expected'), [
+    ('blur', 'partition', 'partition'),
+    ('blur', 'edges', 'partition'),
+    ('blur', 'partition_grid', 'partition'),
+    ('inpaint_telea', 'shap_partition', 'shap_partition'),
+])
+def test_maps_are_compared_with_owen_values_whatever_is_configured(
+    monkeypatch, masker, explainer, expected
+):
+  config = common.get_config()
+  config.attribution.update({'masker': masker, 'explainer': explainer})
+  asked = []
+  monkeypatch.setattr(
+      teachers, 'explainer',
+      lambda _, attribution, *__, **___: asked.append(
+          (attribution.explainer, attribution.max_evals)
+      ),
+  )
+  network = make_method(), {'scale': 2.0}
+  teachers.owen_values(config.attribution, network, {}, 9)
+  assert asked == [(expected, 9)]
+  assert config.attribution.explainer == explainer
+
+
+def test_all_maps_can_be_compared_with_an_inpainting_masker():
+  config = common.get_config()
+  config.attribution.update(
+      {'masker': 'inpaint_telea', 'explainer': 'shap_partition'}
+  )
+  network = make_method(), {'scale': 2.0}
+  images = make_images()
+  masking = teachers.masking(config.attribution, np.uint8(255 * images))
+  makers = teachers.map_makers(config, network, masking)
+  assert 'integrated_gradients' in makers
+  maps = makers['integrated_gradients'](images, np.zeros(3, np.int32))
+  # Hidden, an image is its own mean colour, and has the same score here.
+  np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), 0, atol=1e-3)
+
+
 def test_scores_are_probabilities_or_logits():
   images = make_images()
   logits = 2 * images.mean(axis=(1, 2, 3))[:, None] * [3, 0, -1]

@@ -2,6 +2,7 @@
 
 from attribution.errors import InputError
 from impactx_jax import methods
+from impactx_jax.configs import common
 from impactx_jax.data import maps as map_data
 from impactx_jax.methods.base import Task
 import jax
