@@ -1,0 +1,276 @@
+"""What starts from published weights, and files that are refused."""
+
+import functools
+import json
+
+from attribution.errors import InputError
+from impactx_jax import methods
+from impactx_jax import models
+from impactx_jax import parallel
+from impactx_jax import pipeline
+from impactx_jax import restore
+from impactx_jax import runs
+from impactx_jax import train
+from impactx_jax.methods.base import Task
+from impactx_jax.models import pretrained
+from impactx_jax.models import weight_files
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+from tests import keras_fixtures
+from tests.benchmarks import common as benchmarks
+from tests.conftest import make_tiny_config
+from tests.keras_fixtures import CLASSES
+from tests.keras_fixtures import KERAS
+from tests.keras_fixtures import assert_trees_equal
+from tests.keras_fixtures import make_config
+from tests.keras_fixtures import make_keras
+from tests.keras_fixtures import make_method
+from tests.keras_fixtures import start_of
+from tests.pipeline_fixtures import forbid
+
+small_mobilenet = keras_fixtures.small_mobilenet
+
+
+def test_lep_starts_from_keras_weights_and_the_frozen_branch_stays(
+    small_mobilenet
+):
+  expected, _ = start_of('baseline', small_mobilenet)
+  variables, report = start_of('impactx', small_mobilenet)
+  assert_trees_equal(
+      variables['params']['lep']['trunk'], expected['params']['trunk']
+  )
+  collections = variables['collections']
+  assert_trees_equal(
+      collections['batch_stats']['lep']['trunk'],
+      expected['collections']['batch_stats']['trunk'],
+  )
+  for leaf in jax.tree.leaves(collections['classifier']):
+    assert (leaf == 9).all()
+  assert {*report.fresh} == {'decoder', 'lep/code', 'classifier'}
+  untouched, report = start_of('impactx', small_mobilenet, leave=['lep'])
+  assert report.loaded == 0
+  assert all((leaf == 9).all() for leaf in jax.tree.leaves(untouched))
+
+
+def test_lep_can_start_from_as_trunk_with_its_statistics():
+  config = make_config('mobilenet', 'random')
+  config.model.width = 0.25
+  config.method.lep_init = 'from_classifier'
+  generator = np.random.default_rng(0)
+  classifier = jax.tree.map(
+      lambda x: generator.random(x.shape, np.float32),
+      restore.shapes(make_method(config, 32)),
+  )
+  task = Task(CLASSES, (32, 32, 3), classifier)
+  params, collections = methods.create('impactx', config, task).init(
+      jax.random.key(0)
+  )
+  assert_trees_equal(
+      params['lep']['trunk'], classifier['params']['trunk']
+  )
+  assert_trees_equal(
+      collections['batch_stats']['lep']['trunk'],
+      classifier['collections']['batch_stats']['trunk'],
+  )
+
+
+def test_abn_starts_both_its_last_stages_from_keras_weights(small_mobilenet):
+  variables, _ = start_of('abn', small_mobilenet)
+  params = variables['params']
+  for ours, trunks in (('block12', 'blocks_11'), ('block13', 'blocks_12')):
+    assert_trees_equal(
+        params['attention_stage'][ours], params['trunk'][trunks]
+    )
+
+
+def test_head_of_keras_is_left_unless_it_is_asked_for(small_mobilenet):
+  config = small_mobilenet.copy_and_resolve_references()
+  config.model.pretrained_head = False
+  variables, report = start_of('baseline', config)
+  head = variables['params']['head']
+  assert all((leaf == 9).all() for leaf in jax.tree.leaves(head))
+  assert report.left == ('predictions',)
+  assert report.fresh == ('head',)
+  whole, _ = start_of('baseline', small_mobilenet)
+  assert_trees_equal(
+      variables['params']['trunk'], whole['params']['trunk']
+  )
+  assert 'predictions' in str(report)
+  many = make_method(config, 32, classes=12)  # Whatever their number.
+  pretrained.start(config.model, restore.shapes(many))
+
+
+@pytest.mark.parametrize('name', KERAS)
+def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
+  config = make_config(name, 'random')
+  config.model.width = 0.25
+  training = config.classifier.training
+  training.schedule = 'constant'
+  data = benchmarks.load_images(npz='', data_dir='')
+  batch = {
+      'image': data['train_images'][:32],
+      'label': data['train_labels'][:32].astype(np.int32),
+      'position': np.arange(32, dtype=np.int32),
+  }
+  method = make_method(config, 32, classes=10)
+  optimizer = train.create_optimizer(training, 1)
+  state = train.initial_state(method, optimizer, 0)
+  first = jax.device_get(train.variables_of(state))
+  step = parallel.data_parallel(functools.partial(
+      train.train_step, method=method, optimizer=optimizer,
+      training=training, seed=0,
+  ))
+  state = parallel.replicate(state)
+  for _ in range(25):
+    state, metrics = step(state, parallel.shard(batch))
+  assert metrics['accuracy'][0] / metrics['accuracy'][1] > 0.9
+  still = [
+      jax.tree_util.keystr(path)
+      for (path, before), after in zip(
+          jax.tree_util.tree_leaves_with_path(first),
+          jax.tree.leaves(train.variables_of(state)), strict=True,
+      )
+      if np.array_equal(before, after)
+  ]
+  assert not still
+
+
+def run_config(small_mobilenet, data_dir):
+  """Digits have ten classes, so the head starts at random."""
+  config = make_tiny_config(data_dir)
+  config.model.update(small_mobilenet.model)
+  config.model.pretrained_head = False
+  return config
+
+
+def test_stage_one_starts_from_keras_weights_and_says_so(
+    small_mobilenet, data_dir, tmp_path, monkeypatch, capsys
+):
+  fits = {}
+  monkeypatch.setattr(
+      runs, 'fit', lambda *arguments, **options: fits.update(options)
+  )
+  config = run_config(small_mobilenet, data_dir)
+  pipeline.run(config, tmp_path, 'classifier')
+  fresh = restore.shapes(make_method(config, 32, classes=10))
+  fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)
+  started = fits['start_from'](fresh)
+  expected, _ = start_of('baseline', small_mobilenet)
+  assert_trees_equal(
+      started['params']['trunk'], expected['params']['trunk']
+  )
+  report = json.loads(
+      (tmp_path / 'classifier' / 'pretrained.json').read_text()
+  )
+  assert report['path'] == config.model.pretrained
+  assert report['loaded'] == 135 and report['fresh'] == ['head']
+  assert 'starts at random  head' in capsys.readouterr().out
+
+
+def test_wrong_file_for_keras_networks_is_refused_before_any_work(
+    small_mobilenet, data_dir, tmp_path, monkeypatch
+):
+  forbid(monkeypatch, (runs, 'fit'))
+  config = run_config(small_mobilenet, data_dir)
+  config.model.width = 0.5
+  with pytest.raises(InputError, match='not of mobilenet'):
+    pipeline.run(config, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+# --- Files that are wrong -----------------------------------------------------
+
+
+def refused(config, size=32, classes=CLASSES) -> str:
+  with pytest.raises(InputError) as error:
+    models.check(config.model, (size, size, 3))
+    shapes = restore.shapes(make_method(config, size, classes))
+    pretrained.start(config.model, shapes)
+  assert '--config.' in str(error.value)
+  return str(error.value)
+
+
+def test_other_number_of_classes_than_keras_saved_is_refused(small_mobilenet):
+  message = refused(small_mobilenet, classes=10)
+  for part in ('number of classes', '256, 7', '256, 10', 'pretrained_head'):
+    assert part in message
+
+
+def test_head_that_keras_did_not_save_is_refused_where_it_is_asked_for(
+    small_mobilenet, tmp_path
+):
+  path = tmp_path / 'no_top.h5'
+  make_keras(
+      'mobilenet', 32, alpha=0.25, include_top=False, classes=1000
+  ).save(path)
+  config = small_mobilenet.copy_and_resolve_references()
+  config.model.pretrained = str(path)
+  message = refused(config)
+  assert 'missing' in message and 'pretrained_head=False' in message
+  config.model.pretrained_head = False
+  _, report = start_of('baseline', config)
+  assert report.left == () and report.loaded == 135
+
+
+@pytest.mark.parametrize('share', [0.1, 0.9])
+def test_truncated_file_of_keras_is_refused(small_mobilenet, tmp_path, share):
+  with open(small_mobilenet.model.pretrained, 'rb') as file:
+    content = file.read()
+  path = tmp_path / 'half.h5'
+  path.write_bytes(content[: int(len(content) * share)])
+  message = refused(make_config('mobilenet', path))
+  assert str(path) in message and 'truncated or damaged' in message
+
+
+def test_keras_file_of_another_width_is_refused(small_mobilenet):
+  config = small_mobilenet.copy_and_resolve_references()
+  config.model.width = 1.0
+  message = refused(config)
+  for part in ('not of mobilenet', 'in the file', 'width=1.0'):
+    assert part in message
+
+
+def test_keras_file_of_another_network_is_refused(small_mobilenet):
+  path = small_mobilenet.model.pretrained
+  message = refused(make_config('efficientnet_b2', path))
+  for part in (path, 'not of efficientnet_b2', 'it lacks block', 'conv1'):
+    assert part in message
+
+
+def test_safetensors_of_another_network_than_keras_has_are_refused(tmp_path):
+  path = tmp_path / 'vit.safetensors'
+  safetensors.save_file({'cls_token': np.zeros(3, np.float32)}, path)
+  message = refused(make_config('efficientnet_b2', path))
+  assert str(path) in message and 'The file has nothing' in message
+  path.write_bytes(path.read_bytes()[:-4])
+  assert 'truncated' in refused(make_config('efficientnet_b2', path))
+
+
+def test_file_of_no_known_format_is_refused_with_those_of_keras(tmp_path):
+  path = tmp_path / 'weights.pth'
+  path.write_bytes(b'PK\x03\x04 and so on')
+  message = refused(make_config('mobilenet', path))
+  assert str(path) in message and 'safetensors' in message
+  with pytest.raises(InputError, match='There is no file'):
+    weight_files.read(str(tmp_path / 'nowhere.h5'))
+
+
+def test_without_a_file_of_keras_the_recipe_says_where_there_is_one():
+  assert 'mobilenet_1_0_224_tf.h5' in refused(make_config('mobilenet'))
+  assert 'ns_jft_in1k' in refused(make_config('efficientnet_b2'))
+  models.check(make_config('mobilenet', 'random').model, (32, 32, 3))
+
+
+def test_size_below_the_stride_of_keras_networks_is_refused():
+  for name in KERAS:
+    assert '31x31' in refused(make_config(name, 'random'), size=31)
+    config = make_config(name, 'random')
+    config.model.input_size = 16
+    assert 'input_size' in refused(config)
+
+
+def test_lenet_takes_no_weights_of_keras(tmp_path):
+  message = refused(make_config('lenet5', tmp_path / 'lenet.h5'))
+  assert 'No weights are published for lenet5' in message
