@@ -6,6 +6,7 @@
 from collections.abc import Callable
 
 from attribution import explainers
+from attribution.errors import InputError
 import jax
 import numpy as np
 
@@ -59,6 +60,18 @@ def explain(
   Raises:
     InputError: a ValueError, for arguments that do not fit.
   """
+  images = np.asarray(images)
+  if images.dtype.kind != 'f' or not np.isfinite(images).all():
+    raise InputError(
+        'Images must be finite floats, in the range that the model takes; '
+        f'these are {images.dtype}'
+        + (' with NaN or infinity.' if images.dtype.kind == 'f' else '.')
+    )
+  if not np.isfinite(jax.jit(score_fn)(images[:1])).all():
+    raise InputError(
+        'The scoring function gives NaN or infinity for the first image, so '
+        'there is nothing to explain. Is the model trained?'
+    )
   return explainers.create(
       explainer,
       score_fn,

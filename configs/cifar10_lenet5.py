@@ -8,8 +8,8 @@
 24 minutes, stage two 48 at most; IMPACTX has 72.45 % (the paper: 70.65 %).
 Whether that is the explanation's doing: see the README.
 
-CIFAR-10 must be prepared in DATA_DIR (`tfds build cifar10
---data_dir=DATA_DIR`), or be downloaded with --config.data.download=True. The
+CIFAR-10 must be prepared in DATA_DIR, or be downloaded to it with
+--config.data.download=True. The
 learning rate and the augmentation were chosen on validation; the trials are
 in the README.
 """

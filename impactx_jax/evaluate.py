@@ -9,6 +9,7 @@ from impactx_jax import losses
 from impactx_jax import measure_maps
 from impactx_jax import methods
 from impactx_jax.data import sources
+from impactx_jax.report import figures
 from impactx_jax.report import page
 from impactx_jax.report import panels
 from impactx_jax.report import tables
@@ -143,7 +144,7 @@ def summary_table(metrics: dict[str, Any]) -> str:
   count = metrics['data']['examples']['test']
   rows = [
       [
-          name,
+          figures.title_of(name),
           f'{100 * accuracy:.2f}',
           '' if name == 'baseline' else f'{100 * (accuracy - baseline):+.2f}',
           '' if metrics['map_r2'][name] is None
@@ -158,13 +159,17 @@ def summary_table(metrics: dict[str, Any]) -> str:
     found = metrics['maps']
     names = ('morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation')
     rows = [
-        [map_name, *(_interval(found['measures'][n][map_name]) for n in names)]
-        for map_name in found['measures']['morf_area']
+        [
+            figures.title_of(name),
+            *(_interval(found['measures'][measure][name]) for measure in names),
+        ]
+        for name in found['names']
     ]
+    close = found['measures']['rank_correlation'][found['reference']]['images']
     text += (
         f'\n\nMaps of {found["images"]} test images, 95 % intervals over '
         'images. MoRF: the smaller the area and the\nlarger the AOPC, the '
-        'better; rank correlation with Owen values of more evaluations\n\n'
+        f'better; rank correlation with Owen values, of {close} images\n\n'
     ) + tables.table(
         ['map', 'MoRF area', 'MoRF AOPC', 'insertion area', 'rank corr.'], rows
     )

@@ -54,7 +54,7 @@ def _explain(config, workdir: str, *paths: str) -> None:
           target,
           images[i] / np.float32(255),
           explained.attribution[i],
-          title=f'{rows[0][0]} {rows[0][1]} %',
+          title=f'{rows[0][0]}: {rows[0][1]} %',
       )
       print(f'\nMap: {target}')
   if explained.attribution is None:

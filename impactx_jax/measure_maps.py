@@ -75,6 +75,7 @@ class Measured:
 
     area = self.values['morf_area']
     return {
+        'names': list(self.maps),
         'images': len(self.images),
         'region': region_of(options, self.images.shape),
         'draws': options.draws,

@@ -212,9 +212,10 @@ def fit(
     elif start_from:
       state = state.replace(**start_from(variables_of(state)))
     state = parallel.replicate(state)
-    writer = metric_writers.create_default_writer(
-        str(directory / 'tensorboard'),
-        just_logging=not parallel.is_main_process(),
+    writer = metric_writers.MultiWriter(
+        [metric_writers.SummaryWriter(str(directory / 'tensorboard'))]
+        if parallel.is_main_process()
+        else []
     )
     with contextlib.closing(writer), tqdm(
         total=training.epochs * examples,
@@ -263,7 +264,25 @@ def fit(
             | {'train/epoch': epoch + 1, 'train/examples_per_second': rate},
         )
         writer.flush()
+        if parallel.is_main_process():
+          tqdm.write(_epoch_line(directory.name, epoch + 1, metrics))
+      if len(result.history) < training.epochs:
+        logging.info(
+            'Stopped after %d epochs: the last %d were no better than the '
+            'best.', len(result.history), training.patience,
+        )
   return result
+
+
+def _epoch_line(name: str, epoch: int, metrics: dict[str, float]) -> str:
+  """What an epoch came to, in a line."""
+  line = (
+      f'{name}: epoch {epoch}, loss {metrics["train/loss"]:.4g}, validation '
+      f'{100 * metrics["validation/accuracy"]:.2f} %'
+  )
+  if (r2 := metrics.get('validation/map_r2')) is not None:
+    line += f', map R2 {r2:.3f}'
+  return line
 
 
 def train_epoch(

@@ -25,6 +25,7 @@ from impactx_jax.data.maps import KINDS
 import ml_collections
 
 CONFIG = 'config.json'
+BACKBONE = 'backbone.py'  # A copy of the user's own.
 SUMMARY = 'summary.json'
 TEST = 'test.json'
 # The sections of the config that decide what each stage makes.
@@ -46,8 +47,15 @@ def _sections(stage: str) -> tuple[str, ...]:
 
 
 def write_config(directory: epath.Path, config) -> None:
-  """Writes the config as JSON, atomically, and creates the directory."""
+  """Writes the config as JSON, atomically, and creates the directory.
+
+  A backbone of the user's own is copied beside it: what was trained with it
+  stays what it was, whatever becomes of the file.
+  """
   directory.mkdir(parents=True, exist_ok=True)
+  backbone, copy = epath.Path(config.model.name), directory / BACKBONE
+  if backbone.suffix == '.py' and backbone != copy:
+    files.write_text(copy, backbone.read_text())
   files.write_json(directory / CONFIG, config.to_dict())
 
 
@@ -68,7 +76,10 @@ def read_config(directory: epath.Path) -> ml_collections.ConfigDict:
     )
   content = _with_tuples(files.read_json(path))
   defaults = common.get_config().to_dict()
-  return ml_collections.ConfigDict(_completed(content, defaults)).lock()
+  config = ml_collections.ConfigDict(_completed(content, defaults))
+  if config.model.name.endswith('.py') and (directory / BACKBONE).exists():
+    config.model.name = str(directory / BACKBONE)
+  return config.lock()
 
 
 def _completed(content: Any, defaults: Any) -> Any:
@@ -162,11 +173,21 @@ def _differences(section: str, found: Any, wanted: Any):
   for name in sorted({*found, *wanted} - {*IGNORED.get(section, ())}):
     path = f'{section}.{name}'
     there, now = found.get(name), wanted.get(name)
+    if path == 'model.name' and _same_text(there, now):
+      continue
     if path == 'model.pretrained':  # The file may move; see pipeline.
       there, now = ('random' if x in models.AT_RANDOM else 'a file'
                     for x in (there, now))
     differing += _differences(path, there, now)
   return differing
+
+
+def _same_text(there: Any, now: Any) -> bool:
+  """Whether two backbones of the user's own are the same, wherever they lie."""
+  paths = [epath.Path(str(name)) for name in (there, now)]
+  if not all(path.suffix == '.py' and path.exists() for path in paths):
+    return False
+  return paths[0].read_text() == paths[1].read_text()
 
 
 def read_summary(directory: epath.Path) -> dict[str, Any] | None:

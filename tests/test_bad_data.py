@@ -37,7 +37,7 @@ def test_data_set_that_is_not_prepared_is_refused(tmp_path, tiny_config):
   tiny_config.data.data_dir = str(tmp_path / 'empty')
   refused(
       tiny_config, tmp_path / 'run', 'all', 'not prepared',
-      f'tfds build cifar10 --data_dir={tmp_path / "empty"}',
+      str(tmp_path / 'empty'),
       '--config.data.download=True', '--config.data.data_dir=',
   )
   assert not begun(tmp_path / 'run')

@@ -70,7 +70,7 @@ def test_methods_of_one_seed_share_the_classifier_and_its_maps(digits_table):
   workdir, _ = digits_table
   assert {path.name for path in workdir.iterdir()} == {'seed0', *FILES}
   assert {path.name for path in (workdir / 'seed0').iterdir()} == {
-      'config.json', 'classifier', 'maps', 'maps_other_class',
+      'config.json', 'backbone.py', 'classifier', 'maps', 'maps_other_class',
       'maps_weighted', *methods.METHODS,
   } - {'baseline'}
 

@@ -7,6 +7,7 @@ from impactx_jax import restore
 from impactx_jax import workdirs
 from impactx_jax.data import batches
 from impactx_jax.data import sources
+from impactx_jax.report import figures
 import jax
 import matplotlib.image
 import numpy as np
@@ -91,5 +92,5 @@ def test_summary_table_lists_what_was_measured(finished_workdir):
   metrics = load_metrics(finished_workdir)
   table = evaluate.summary_table(metrics)
   for name, accuracy in metrics['accuracy'].items():
-    assert name in table and f'{100 * accuracy:.2f}' in table
+    assert figures.title_of(name) in table and f'{100 * accuracy:.2f}' in table
   assert '360 test images' in table

@@ -1,6 +1,7 @@
 """Tests for what lies where in a workdir, and whose it is."""
 
 import json
+import pathlib
 
 from attribution.errors import InputError
 from impactx_jax import workdirs
@@ -165,3 +166,51 @@ def test_workdir_cannot_be_a_file_nor_lie_below_one(tmp_path, below):
   assert f'{tmp_path / "file"} is a file' in str(error.value)
   assert '--workdir=DIR' in str(error.value)
   assert (tmp_path / 'file').read_text() == 'mine'
+
+
+# --- A backbone of one's own --------------------------------------------------
+
+
+@pytest.fixture
+def begun_with_own(tmp_path, config):
+  """A stage begun with a backbone in a file, and that file."""
+  file = tmp_path / 'mynet.py'
+  file.write_text('BACKBONE = 1')
+  config.model.name = str(file)
+  workdir = workdirs.open_workdir(tmp_path / 'run')
+  workdirs.write_config(workdir / 'classifier', config)
+  return workdir, file
+
+
+def test_a_backbone_of_ones_own_is_kept_with_the_run(begun_with_own, config):
+  workdir, file = begun_with_own
+  file.rename(file.with_name('moved.py'))
+  found = workdirs.read_config(workdir / 'classifier')
+  assert found.model.name == str(workdir / 'classifier' / 'backbone.py')
+  assert pathlib.Path(found.model.name).read_text() == 'BACKBONE = 1'
+  config.model.name = str(file.with_name('moved.py'))
+  workdirs.check_stage(workdir, 'classifier', config)
+  workdirs.check_stage(workdir, 'classifier', found)
+
+
+def test_a_backbone_that_changed_since_is_refused(begun_with_own, config):
+  workdir, file = begun_with_own
+  file.write_text('BACKBONE = 2')
+  with pytest.raises(InputError, match=r'model\.name') as error:
+    workdirs.check_stage(workdir, 'classifier', config)
+  assert 'backbone.py' in str(error.value) and 'mynet.py' in str(error.value)
+  found = workdirs.read_config(workdir / 'classifier')
+  with pytest.raises(InputError, match=r'model\.name'):
+    workdirs.check_same(found, config, ('model',), workdir)
+
+
+def test_weights_may_move_but_not_be_left_out(tmp_path, config):
+  workdir = workdirs.open_workdir(tmp_path)
+  config.model.pretrained = '/here/weights.h5'
+  workdirs.write_config(workdir / 'classifier', config)
+  config.model.pretrained = '/there/weights.h5'
+  workdirs.check_stage(workdir, 'classifier', config)
+  for value in ('', 'random'):
+    config.model.pretrained = value
+    with pytest.raises(InputError, match=r'model\.pretrained'):
+      workdirs.check_stage(workdir, 'classifier', config)

@@ -1,5 +1,9 @@
 """Data sets as tensorflow-datasets has them: found, prepared, and read."""
 
+import contextlib
+import io
+import sys
+
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
@@ -45,8 +49,10 @@ def find(data):
   if builder.name in own or data.download:
     if builder.name in own:  # It takes a second.
       tfds.disable_progress_bar()
+    quiet = io.StringIO() if builder.name in own else sys.stdout
     try:
-      builder.download_and_prepare()
+      with contextlib.redirect_stdout(quiet):
+        builder.download_and_prepare()
     except OSError as error:
       raise InputError(
           f'The data set {data.name} cannot be prepared in '
@@ -57,10 +63,10 @@ def find(data):
     # DIR/name/version, or DIR/name/config/version.
     where = builder.data_path.parents[2 if builder.builder_config else 1]
     raise InputError(
-        f'The data set {data.name} is not prepared in {where}. Prepare it with '
-        f'"tfds build {data.name} --data_dir={where}", or let this command '
-        'download it with --config.data.download=True; if it is elsewhere, say '
-        'where with --config.data.data_dir=DIR.'
+        f'The data set {data.name} is not prepared in {where}. Let this '
+        'command download and prepare it there with '
+        '--config.data.download=True; if it is elsewhere, say where with '
+        '--config.data.data_dir=DIR.'
     )
   return builder
 

@@ -70,14 +70,14 @@ def about_map(name: str, config) -> str:
   """Says what a trained method's own map is, for those who look at it."""
   method = config_of(name, config).method
   if name == 'abn':
-    return 'The map is what the network attends to.'
+    return 'The map of ABN is what the network attends to.'
   if method.lambda_ and method.maps == 'true_class':
     return (
-        'The map is a prediction, learned from maps of the true class; where '
-        "the predicted class is wrong it may be another class's."
+        "IMPACTX's map is a prediction, learned from maps of the true class; "
+        "where the predicted class is wrong it may be another class's."
     )
   return (
-      'The map is of a control: its decoder has not learned the maps of the '
+      'This map is of a control, whose decoder has not learned the maps of the '
       'true class.'
   )
 

@@ -172,6 +172,8 @@ def per_class(
     axes.plot(
         100 * values, rows, 'os^Dv<>p'[i % 8], color=COLOURS[i % len(COLOURS)],
         label=title_of(name), alpha=0.85,
+        # Smaller ones lie on larger ones where they are equal.
+        markersize=max(3, 8 - 2 * i),
     )
   axes.set_yticks(rows, class_names)
   axes.grid(axis='y', alpha=0.25)

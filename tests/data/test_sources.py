@@ -255,7 +255,7 @@ def test_data_set_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
   message = refused(name, tmp_path / 'tfds')
   for part in (
       'not prepared',
-      f'tfds build {name} --data_dir={tmp_path / "tfds"}"',
+      f'not prepared in {tmp_path / "tfds"}.',
       '--config.data.download=True',
       '--config.data.data_dir=DIR',
   ):

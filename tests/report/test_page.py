@@ -56,7 +56,7 @@ def test_it_has_every_measure_with_its_interval(page, metrics):
 
 
 def test_it_says_that_the_map_is_a_prediction(page):
-  assert 'The map is a prediction, learned from maps of the true' in page
+  assert 'map is a prediction, learned from maps of the true' in page
 
 
 def test_it_has_the_config_and_the_commands(page, finished_workdir):
