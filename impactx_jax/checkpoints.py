@@ -125,21 +125,14 @@ def restore_variables(
         'fresh --workdir, or restore the folder.'
     )
   try:
-    with ocp.CheckpointManager(
-        path, options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as manager:
-      restored = manager.restore(
-          step,
-          args=ocp.args.Composite(
-              variables=ocp.args.StandardRestore(target)
-          ),
-      )
+    with ocp.StandardCheckpointer() as checkpointer:
+      restored = checkpointer.restore(path / str(step) / 'variables', target)
   except (ValueError, KeyError, FileNotFoundError) as error:
     raise InputError(
         f'The checkpoint {path}/{step} does not hold the network that its '
         f'config describes, or is damaged: {str(error).splitlines()[0]}'
     ) from error
-  return restored['variables']
+  return restored
 
 
 def digest(variables: Any) -> str:

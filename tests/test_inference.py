@@ -113,7 +113,7 @@ def test_explain_prints_the_five_likeliest(
   rows = [line.split() for line in text.splitlines() if line[:1].isdigit()]
   assert rows[0][0] == str(explained.classes[0])
   assert [row[1] for row in rows] == [f'{s:.1f}' for s in scores[:5]]
-  assert 'The map is a prediction' in text and 'Map R2' in text
+  assert 'map is a prediction' in text and 'Map R2' in text
   pixels = matplotlib.image.imread(tmp_path / 'out' / 'seven.explained.png')
   assert pixels[..., :3].std() > 0.05
 
