@@ -18,6 +18,7 @@ from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
 from impactx_jax.methods import base
 from impactx_jax.models import pretrained
+from impactx_jax.models import weight_files
 
 
 class Workspace:
@@ -134,6 +135,7 @@ class Workspace:
     """Refuses a file of weights that is not of the backbone."""
     if self.config.model.pretrained in models.AT_RANDOM:
       return
+    weight_files.read(self.config.model.pretrained)  # Before the data are.
     fingerprint = self.dataset.fingerprint()
     task = base.Task(
         len(fingerprint['class_names']), tuple(fingerprint['image_shape'])

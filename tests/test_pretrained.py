@@ -176,7 +176,13 @@ def test_wrong_file_for_keras_networks_is_refused_before_any_work(
   config = run_config(small_mobilenet, data_dir)
   config.model.width = 0.5
   with pytest.raises(InputError, match='not of mobilenet'):
-    pipeline.run(config, tmp_path)
+    pipeline.run(config, tmp_path / 'run')
+  # And before data that are not there.
+  config.data.name = 'cifar10'
+  config.data.data_dir = str(tmp_path)
+  config.model.pretrained = str(tmp_path / 'nowhere.h5')
+  with pytest.raises(InputError, match='There is no file'):
+    pipeline.run(config, tmp_path / 'run')
   assert not list(tmp_path.iterdir())
 
 
