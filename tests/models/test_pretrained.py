@@ -1,7 +1,9 @@
 """Published weights: read from every format, and equal to Keras's networks."""
 
+import h5py
 from impactx_jax import restore
 from impactx_jax.models import pretrained
+from impactx_jax.models import weight_files
 import jax
 import numpy as np
 import pytest
@@ -65,6 +67,35 @@ def test_as_many_parameters_as_published_and_as_keras_has(name, trainable):
   network = getattr(keras.applications, KERAS[name])(weights=None)
   theirs = sum(np.prod(weight.shape) for weight in network.trainable_weights)
   assert count == theirs == trainable
+
+
+def as_old_keras_wrote_it(source, target):
+  """Layers at the root, `:0` after names, and names of depthwise kernels."""
+  with h5py.File(source) as new, h5py.File(target, 'w') as old:
+    layers = new['model_weights']
+    old.attrs['layer_names'] = [np.bytes_(name) for name in layers]
+    for layer, group in layers.items():
+      names = []
+      for name in map(str, group.attrs['weight_names']):
+        old_name = name.removesuffix(':0') + ':0'
+        if layer.startswith('conv_dw_'):
+          old_name = old_name.replace('/kernel', '/depthwise_kernel')
+        old[f'{layer}/{old_name}'] = group[name][...]
+        names.append(np.bytes_(old_name))
+      old.require_group(layer).attrs['weight_names'] = names
+
+
+def test_files_of_older_keras_are_read_alike(tmp_path):
+  make_keras('mobilenet', 32, alpha=0.25).save(tmp_path / 'new.h5')
+  as_old_keras_wrote_it(tmp_path / 'new.h5', tmp_path / 'old.h5')
+  new, old = (
+      weight_files.read(str(tmp_path / name)) for name in ('new.h5', 'old.h5')
+  )
+  assert ('conv_dw_3', 'kernel') in old and len(old) == 137
+  assert_trees_equal(
+      {'/'.join(name): value for name, value in old.items()},
+      {'/'.join(name): value for name, value in new.items()},
+  )
 
 
 # --- Every format -------------------------------------------------------------
