@@ -87,7 +87,7 @@ def test_record_that_is_truncated_is_named(finished, tiny_config, name):
 
 
 @pytest.mark.usefixtures('no_work')
-def test_the_backbones_file_is_found_from_any_folder(
+def test_the_backbones_file_is_kept_and_found_from_any_folder(
     tmp_path, tiny_config, monkeypatch
 ):
   (tmp_path / 'mine.py').write_text(
@@ -96,12 +96,14 @@ def test_the_backbones_file_is_found_from_any_folder(
   monkeypatch.chdir(tmp_path)
   tiny_config.model.name = 'mine.py'
   (tmp_path / 'elsewhere').mkdir()
-  for folder, config in (('.', tiny_config), ('elsewhere', None)):
-    monkeypatch.chdir(tmp_path / folder)
-    with pytest.raises(Reached, match='fit'):
-      pipeline.run(config, tmp_path / 'run')
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(tiny_config, tmp_path / 'run')
   recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert recorded['model']['name'] == str(tmp_path / 'mine.py')
+  (tmp_path / 'mine.py').unlink()
+  monkeypatch.chdir(tmp_path / 'elsewhere')
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(None, tmp_path / 'run')
 
 
 @pytest.mark.usefixtures('no_work')
