@@ -6,7 +6,8 @@
 2 cores of an AMD EPYC, 2026-11-20, one seed: A has 71.57 % test accuracy after
 4 minutes (the paper's has 67.96 %). All 50,000 maps at 2,000 evaluations take
 24 minutes, stage two 48 at most; IMPACTX has 72.45 % (the paper: 70.65 %).
-Whether that is the explanation's doing: see the README.
+Over five seeds, with 500 evaluations and a small decoder, IMPACTX gains 0.86
+points on A, and with lambda = 0 or shuffled maps it gains as much (README).
 
 CIFAR-10 must be prepared in DATA_DIR, or be downloaded to it with
 --config.data.download=True. The

@@ -5,7 +5,9 @@
       --config.method.map_channels=1 --config.method.training.epochs=12
 
 The weight of the explanation and the resolution of its maps; then LEP's start,
-and what C sees of M. On CIFAR-10 none of it helped; the README has the numbers.
+and what C sees of M. On CIFAR-10 none of it helped; five seeds of the best
+setting with cells gave -0.06 points to lambda = 0, between -0.47 and +0.34. Nor
+did it on shapes. The README has the numbers.
 """
 
 
