@@ -15,6 +15,7 @@ from clu import parameter_overview
 from etils import epath
 import flax
 from impactx_jax import checkpoints
+from impactx_jax import history
 from impactx_jax import parallel
 from impactx_jax import rng
 from impactx_jax.data import augment
@@ -39,29 +40,6 @@ class TrainState:
   params: Any
   collections: Any
   opt_state: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-  """What a finished training run reports, and a resumed one continues from.
-
-  Attributes:
-    best_step: Updates made when validation accuracy was highest (the first
-      time, if it was reached again).
-    best_accuracy: That accuracy, 0..1.
-    history: One dict of metrics for each epoch.
-    seconds: Spent in epochs, by all processes that continued the run.
-  """
-
-  best_step: int = 0
-  best_accuracy: float = -1.0
-  history: tuple[dict[str, float], ...] = ()
-  seconds: float = dataclasses.field(default=0.0, compare=False)
-
-  def epochs_since_best(self) -> int:
-    """Returns how many epochs have come after the best one."""
-    late = [epoch for epoch in self.history if epoch['step'] > self.best_step]
-    return len(late)
 
 
 def create_optimizer(
@@ -158,7 +136,7 @@ def fit(
     seed: int,
     directory: epath.Path,
     start_from: Callable[[Any], Any] | None = None,
-) -> Fit:
+) -> history.Fit:
   """Trains until the epochs are over or validation accuracy stops rising.
 
   The best and the latest epoch are kept as checkpoints, and a run that was
@@ -203,11 +181,11 @@ def fit(
   )
   evaluator = Evaluator(method, training.batch_size * 4)
   examples = steps_per_epoch * training.batch_size
-  result = Fit()
+  result = history.Fit()
   with checkpoints.Checkpoints(directory) as saved:
     if (restored := saved.restore_latest(state)) is not None:
       state, meta = restored
-      result = Fit(**{**meta, 'history': tuple(meta['history'])})
+      result = history.Fit(**{**meta, 'history': tuple(meta['history'])})
       logging.info('Continuing after epoch %d.', len(result.history))
     elif start_from:
       state = state.replace(**start_from(variables_of(state)))
@@ -224,7 +202,7 @@ def fit(
         unit_scale=True,
         desc=directory.name,
     ) as progress:
-      while not _finished(result, training):
+      while not result.is_over(training):
         epoch = len(result.history)
         start = time.monotonic()
         state, metrics = train_epoch(
@@ -250,7 +228,7 @@ def fit(
         metrics = {f'train/{n}': value for n, value in metrics.items()} | {
             f'validation/{n}': value for n, value in validation.items()
         }
-        result = _with_epoch(result, step, metrics, time.monotonic() - start)
+        result = result.with_epoch(step, metrics, time.monotonic() - start)
         saved.save(
             step,
             state,
@@ -265,24 +243,13 @@ def fit(
         )
         writer.flush()
         if parallel.is_main_process():
-          tqdm.write(_epoch_line(directory.name, epoch + 1, metrics))
+          tqdm.write(history.line(directory.name, epoch + 1, metrics))
       if len(result.history) < training.epochs:
         logging.info(
             'Stopped after %d epochs: the last %d were no better than the '
             'best.', len(result.history), training.patience,
         )
   return result
-
-
-def _epoch_line(name: str, epoch: int, metrics: dict[str, float]) -> str:
-  """What an epoch came to, in a line."""
-  line = (
-      f'{name}: epoch {epoch}, loss {metrics["train/loss"]:.4g}, validation '
-      f'{100 * metrics["validation/accuracy"]:.2f} %'
-  )
-  if (r2 := metrics.get('validation/map_r2')) is not None:
-    line += f', map R2 {r2:.3f}'
-  return line
 
 
 def train_epoch(
@@ -338,26 +305,3 @@ def _check_finite(
         '--config.method.training.learning_rate) is the usual cure, with a '
         'fresh --workdir.'
     )
-
-
-def _with_epoch(
-    result: Fit, step: int, metrics: dict[str, float], seconds: float
-) -> Fit:
-  """Adds an epoch to the history, and notes whether it is the best."""
-  result = dataclasses.replace(
-      result,
-      history=(*result.history, {'step': step, **metrics}),
-      seconds=result.seconds + seconds,
-  )
-  accuracy = metrics['validation/accuracy']
-  if accuracy > result.best_accuracy:
-    return dataclasses.replace(result, best_step=step, best_accuracy=accuracy)
-  return result
-
-
-def _finished(result: Fit, training) -> bool:
-  if len(result.history) >= training.epochs:
-    return True
-  return bool(
-      training.patience and result.epochs_since_best() >= training.patience
-  )
