@@ -25,7 +25,10 @@ import pytest
 
 
 # A file is one worker's; one that begins late ends when all others have.
-LONG = ('test_parallel', 'test_resume', 'test_compare', 'test_pretrained')
+LONG = (
+    'test_parallel', 'test_resume', 'test_all_methods', 'test_pretrained',
+    'test_compare',
+)
 
 
 def pytest_collection_modifyitems(items):

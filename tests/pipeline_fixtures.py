@@ -79,3 +79,12 @@ def edit_json(path: pathlib.Path, **entries) -> None:
   content = json.loads(path.read_text())
   assert entries.keys() <= content.keys(), content.keys()
   path.write_text(json.dumps(content | entries))
+
+
+@pytest.fixture
+def sharing(tiny_config, finished_workdir):
+  """Another seed, with the classifier and the maps of the finished run."""
+  tiny_config.seed = 1
+  tiny_config.classifier.workdir = str(finished_workdir)
+  tiny_config.attribution.workdir = str(finished_workdir)
+  return tiny_config

@@ -7,10 +7,13 @@ import re
 from unittest import mock
 
 from attribution.errors import InputError
+from attribution import service
+from impactx_jax import evaluate
 from impactx_jax import train
 from impactx_jax.data import shapes
 import pytest
 from tests.conftest import make_tiny_config
+from tests.pipeline_fixtures import forbid
 
 README = pathlib.Path(__file__).parents[1] / 'README.md'
 TINY_SHAPES = shapes.ShapesConfig(name='tiny', num_train=160, num_test=48)
@@ -118,3 +121,17 @@ def refused(call, *parts: str) -> None:
   assert '\n' not in message
   for part in parts:
     assert part in message, message
+
+
+FILES = ('table.json', 'table.csv', 'table.md')
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+  forbid(
+      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
+  )
+
+
+def read_files(workdir: pathlib.Path) -> dict[str, bytes]:
+  return {name: (workdir / name).read_bytes() for name in FILES}

@@ -1,24 +1,24 @@
 """Methods compared over seeds: the plan, whole tables, and interruptions."""
 
-import csv
 import pathlib
 import shutil
 
 from attribution import service
 from attribution.errors import InputError
 from impactx_jax import compare
-from impactx_jax import evaluate
 from impactx_jax import methods
 from impactx_jax import train
 from impactx_jax import workdirs
 import pytest
 from tests import table_fixtures
 from tests.pipeline_fixtures import forbid
+from tests.table_fixtures import FILES
 from tests.table_fixtures import count_trainings
+from tests.table_fixtures import read_files
 from tests.table_fixtures import read_json
 from tests.table_fixtures import without_seconds
 
-FILES = ('table.json', 'table.csv', 'table.md')
+no_work = table_fixtures.no_work
 PLAN = compare.Plan.parse('2', ['impactx', methods.CONTROL])
 # In this order; the maps of each seed are made before its second one.
 TRAININGS = [
@@ -26,115 +26,6 @@ TRAININGS = [
     for seed in (0, 1)
     for name in ('classifier', 'impactx', methods.CONTROL)
 ]
-
-
-# --- All methods, on a backbone of one's own ----------------------------------
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-  forbid(
-      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
-  )
-
-
-def read_files(workdir: pathlib.Path) -> dict[str, bytes]:
-  return {name: (workdir / name).read_bytes() for name in FILES}
-
-
-@pytest.fixture(scope='module')
-def digits_table(data_dir, tmp_path_factory):
-  """A finished table of every method, and the config that made it."""
-  folder = tmp_path_factory.mktemp('digits_table')
-  (folder / 'mynet.py').write_text(table_fixtures.readme_backbone())
-  config = table_fixtures.digits_config(data_dir)
-  config.model.name = str(folder / 'mynet.py')
-  plan = compare.Plan.parse('1', list(methods.METHODS))
-  compare.run(config, folder / 'table', plan)
-  return folder / 'table', config
-
-
-def test_every_method_trains_on_the_readmes_backbone(digits_table):
-  workdir, config = digits_table
-  table = read_json(workdir / 'table.json')
-  assert [row['method'] for row in table['rows']] == list(methods.METHODS)
-  assert (table['data'], table['model']) == ('digits', config.model.name)
-  for row in table['rows']:
-    (run,) = row['runs']
-    assert run['seed'] == 0 and run['parameters'] > 0
-    assert 0 <= run['test_accuracy'] <= 1
-    assert 0 <= run['validation_accuracy'] <= 1
-
-
-def test_methods_of_one_seed_share_the_classifier_and_its_maps(digits_table):
-  workdir, _ = digits_table
-  assert {path.name for path in workdir.iterdir()} == {'seed0', *FILES}
-  assert {path.name for path in (workdir / 'seed0').iterdir()} == {
-      'config.json', 'backbone.py', 'classifier', 'maps', 'maps_other_class',
-      'maps_weighted', *methods.METHODS,
-  } - {'baseline'}
-
-
-def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
-    digits_table
-):
-  workdir, _ = digits_table
-  rows = read_json(workdir / 'table.json')['rows']
-  assert {r['method'] for r in rows if r['runs'][0]['map_r2'] is not None} == {
-      'impactx', methods.CONTROL, 'impactx_shuffled', 'impactx_random',
-      'impactx_other_class',
-  }
-
-
-def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
-  workdir, _ = digits_table
-  rows = read_json(workdir / 'table.json')['rows']
-  found = {row['method']: row['runs'][0]['evaluations'] for row in rows}
-  on_maps = dict.fromkeys(
-      (name for name, entry in methods.METHODS.items() if entry.maps),
-      160 * 20,
-  )
-  assert found == dict.fromkeys(methods.METHODS, 0) | on_maps | {
-      'wae': (160 + 360) * 20,  # It explains the test images as well.
-      # 16 steps; at the first and the eleventh, 16 images are explained.
-      'impactx_single_stage': 2 * 16 * 10,
-  }
-
-
-def test_the_differences_are_those_of_the_predictions(digits_table):
-  workdir, _ = digits_table
-  rows = read_json(workdir / 'table.json')['rows']
-  accuracies = {r['method']: r['runs'][0]['test_accuracy'] for r in rows}
-  for row in rows[1:]:
-    found = row['to_baseline']
-    difference = accuracies[row['method']] - accuracies['baseline']
-    assert found['mean'] == pytest.approx(100 * difference)
-    counts = found['mcnemar']['0']
-    assert counts['gained'] - counts['lost'] == pytest.approx(360 * difference)
-    assert found['interval'] is None
-    assert row['verdict'] == 'no verdict: 1 of 5 seeds'
-
-
-def test_the_csv_has_what_the_json_has(digits_table):
-  workdir, _ = digits_table
-  with open(workdir / 'table.csv', newline='') as file:
-    lines = list(csv.DictReader(file))
-  rows = read_json(workdir / 'table.json')['rows']
-  assert [
-      (line['method'], float(line['test_accuracy'])) for line in lines
-  ] == [(row['method'], row['runs'][0]['test_accuracy']) for row in rows]
-
-
-@pytest.mark.usefixtures('no_work')
-def test_a_finished_table_is_written_again_without_any_work(
-    digits_table, capsys
-):
-  workdir, config = digits_table
-  before = read_files(workdir)
-  plan = compare.Plan.parse('1', list(methods.METHODS))
-  compare.run(config, workdir, plan)
-  assert read_files(workdir) == before
-  assert f'Table: {workdir}/table.md' in capsys.readouterr().out
 
 
 # --- Seeds, interruptions -----------------------------------------------------

@@ -105,3 +105,17 @@ def finished(tmp_path_factory) -> pathlib.Path:
   directory = tmp_path_factory.mktemp('finished')
   write_maps(directory)
   return directory
+
+
+def spoil(explain, change):
+  """An explainer whose map of the example 5 (of shard 1) is spoilt."""
+  target = make_examples()['image'][5].astype(np.float32) / 255
+
+  def spoilt(images, classes):
+    maps = explain(images, classes)
+    for i, image in enumerate(images):
+      if np.array_equal(image, target):
+        maps[i] = change(maps[i])
+    return maps
+
+  return spoilt

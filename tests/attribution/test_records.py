@@ -1,7 +1,6 @@
 """Tests for the shards: what is written is read, or else it is refused."""
 
 import hashlib
-import json
 
 from attribution import files
 from attribution import records
@@ -165,30 +164,6 @@ def test_a_write_after_a_failed_one_is_whole(tmp_path):
   records.write_shard(path, _columns())
   _assert_equal(records.read_shard(path), _columns())
   assert [file.name for file in epath.Path(tmp_path).iterdir()] == [path.name]
-
-
-def test_a_file_gets_its_name_only_when_it_is_whole(tmp_path):
-  path = epath.Path(tmp_path) / 'file'
-
-  def write(name: str) -> None:
-    # In the same directory: renaming across file systems is not atomic.
-    assert epath.Path(name).parent == path.parent
-    epath.Path(name).write_text('new')
-    assert path.read_text() == 'old'
-
-  path.write_text('old')
-  files.write_atomically(path, write)
-  assert path.read_text() == 'new'
-
-
-def test_json_that_cannot_be_written_keeps_the_old_file(tmp_path):
-  path = epath.Path(tmp_path) / 'x.json'
-  files.write_json(path, {'b': 1, 'a': [1, 2]})
-  before = path.read_text()
-  assert list(json.loads(before)) == ['a', 'b']  # Sorted: the same bytes.
-  with pytest.raises(TypeError):
-    files.write_json(path, {'b': object()})
-  assert path.read_text() == before
 
 
 @pytest.mark.parametrize('kept', ['none', 'one byte', 'half', 'all but one'])

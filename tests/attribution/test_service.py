@@ -18,6 +18,7 @@ from tests.attribution.service_fixtures import SETTINGS
 from tests.attribution.service_fixtures import contents
 from tests.attribution.service_fixtures import make_examples
 from tests.attribution.service_fixtures import shard_path
+from tests.attribution.service_fixtures import spoil
 from tests.attribution.service_fixtures import write_maps
 
 finished = service_fixtures.finished
@@ -109,20 +110,6 @@ def test_one_shard_may_hold_everything(tmp_path):
   assert len(records.read(tmp_path)[0]['id']) == COUNT
 
 
-def _spoil(explain, change):
-  """An explainer whose map of the example 5 (of shard 1) is spoilt."""
-  target = make_examples()['image'][5].astype(np.float32) / 255
-
-  def spoilt(images, classes):
-    maps = explain(images, classes)
-    for i, image in enumerate(images):
-      if np.array_equal(image, target):
-        maps[i] = change(maps[i])
-    return maps
-
-  return spoilt
-
-
 def _with_nan(attribution):
   attribution[0, 0, 0] = np.nan
   return attribution
@@ -137,7 +124,7 @@ def test_a_map_that_is_not_complete_is_not_written(
     tmp_path, finished, change
 ):
   linear = Linear()
-  teacher = linear.teacher(explain=_spoil(linear.explain, change))
+  teacher = linear.teacher(explain=spoil(linear.explain, change))
   with pytest.raises(RuntimeError, match=r'train/005\.png'):
     write_maps(tmp_path, teacher)
   assert shard_path(tmp_path, 0).exists()  # What was sound before is kept.
@@ -159,7 +146,7 @@ def test_a_score_of_nan_is_not_written(tmp_path):
 def test_rounding_errors_are_no_gap(tmp_path):
   linear = Linear()
   teacher = linear.teacher(
-      explain=_spoil(linear.explain, lambda x: 1.0005 * x)
+      explain=spoil(linear.explain, lambda x: 1.0005 * x)
   )
   manifest = write_maps(tmp_path, teacher)
   assert manifest['completeness']['largest_gap'] > linear.teacher().absolute_gap
@@ -168,7 +155,7 @@ def test_rounding_errors_are_no_gap(tmp_path):
 def test_an_explainer_need_not_be_complete(tmp_path):
   linear = Linear()
   teacher = linear.teacher(
-      explain=_spoil(linear.explain, np.zeros_like), complete=False
+      explain=spoil(linear.explain, np.zeros_like), complete=False
   )
   manifest = write_maps(tmp_path, teacher)
   assert manifest['completeness']['largest_gap'] > 0.1
@@ -177,7 +164,7 @@ def test_an_explainer_need_not_be_complete(tmp_path):
 def test_an_incomplete_map_must_be_finite_all_the_same(tmp_path):
   linear = Linear()
   teacher = linear.teacher(
-      explain=_spoil(linear.explain, _with_nan), complete=False
+      explain=spoil(linear.explain, _with_nan), complete=False
   )
   with pytest.raises(RuntimeError, match=r'train/005\.png'):
     write_maps(tmp_path, teacher)
@@ -186,7 +173,7 @@ def test_an_incomplete_map_must_be_finite_all_the_same(tmp_path):
 def test_coarser_scores_may_be_allowed_a_larger_gap(tmp_path):
   linear = Linear()
   teacher = linear.teacher(
-      explain=_spoil(linear.explain, lambda x: x * 1.01), absolute_gap=1.0
+      explain=spoil(linear.explain, lambda x: x * 1.01), absolute_gap=1.0
   )
   assert write_maps(tmp_path, teacher)['completeness']['largest_gap'] > 1e-3
 
@@ -254,109 +241,3 @@ def test_the_estimate_is_of_what_is_missing(tmp_path, finished, monkeypatch):
 def test_the_settings_are_readable(finished):
   # By whoever wonders what is in a directory that is not finished.
   assert json.loads((finished / service.SETTINGS).read_text()) == SETTINGS
-
-
-# --- One map of all classes ---------------------------------------------------
-
-WEIGHTS = (0.5, 0.3, 0.2)
-
-
-def all_classes():
-  examples = make_examples()
-  return {**examples, 'classes': np.tile(np.arange(3), (COUNT, 1))}
-
-
-def weighted(directory, weigh, **changes):
-  """Writes weighted maps; returns their columns and the manifest."""
-  teacher = Linear().teacher(weigh=weigh, **changes)
-  write_maps(directory, teacher, examples=all_classes())
-  return records.read(directory)
-
-
-def test_the_weighted_map_is_the_sum_of_all_classes_maps(tmp_path):
-  columns, _ = weighted(
-      tmp_path, lambda scores: np.tile(WEIGHTS, (len(scores), 1))
-  )
-  linear = Linear()
-  images = make_examples()['image'].astype(np.float32) / 255
-  maps = linear.explain(images, all_classes()['classes'])
-  assert columns['map'].shape == (*images.shape, 1)
-  np.testing.assert_allclose(
-      columns['map'][..., 0],
-      0.5 * maps[..., 0] + 0.3 * maps[..., 1] + 0.2 * maps[..., 2],
-      rtol=1e-5, atol=1e-6,
-  )
-  for name, scores in (
-      ('full_value', linear.score(images)),
-      ('base_value', linear.score(np.zeros_like(images))),
-  ):
-    assert columns[name].shape == (COUNT, 1)
-    np.testing.assert_allclose(
-        columns[name][:, 0], scores @ WEIGHTS, rtol=1e-5
-    )
-  np.testing.assert_array_equal(
-      columns['classes'], np.full((COUNT, 1), records.WEIGHTED)
-  )
-  np.testing.assert_array_equal(columns['label'], make_examples()['label'])
-
-
-def test_the_weights_follow_each_examples_scores_of_its_classes(tmp_path):
-  examples = all_classes()
-  examples['classes'] = np.tile([2, 0], (COUNT, 1))
-  seen = []
-
-  def weigh(scores):
-    seen.append(scores)
-    return scores > np.median(scores, axis=0)  # Of both classes, one, or none.
-
-  write_maps(
-      tmp_path, Linear().teacher(weigh=weigh), examples=examples,
-      shard_size=COUNT,
-  )
-  columns, _ = records.read(tmp_path)
-  linear = Linear()
-  images = examples['image'].astype(np.float32) / 255
-  scores = linear.score(images)[:, [2, 0]]
-  np.testing.assert_allclose(np.concatenate(seen), scores, rtol=1e-6)
-  weights = scores > np.median(scores, axis=0)
-  assert len(np.unique(weights, axis=0)) > 2
-  maps = linear.explain(images, examples['classes'])
-  np.testing.assert_allclose(
-      columns['map'][..., 0], np.einsum('nhwck,nk->nhwc', maps, weights),
-      atol=1e-6,
-  )
-  np.testing.assert_allclose(
-      columns['full_value'][:, 0], (scores * weights).sum(axis=1), rtol=1e-5
-  )
-
-
-def test_weighted_maps_are_complete(tmp_path):
-  columns, manifest = weighted(
-      tmp_path, lambda scores: np.exp(scores) / np.exp(scores).sum(1)[:, None]
-  )
-  gap = service.completeness_gap(columns)
-  assert gap.max() < 1e-5
-  assert np.abs(columns['full_value'] - columns['base_value']).min() > 0.01
-  assert manifest['completeness']['largest_gap'] == pytest.approx(gap.max())
-
-
-def test_a_weighted_map_that_is_not_complete_is_not_written(tmp_path):
-  linear = Linear()
-  with pytest.raises(RuntimeError, match=r'train/005\.png'):
-    weighted(
-        tmp_path, lambda scores: np.tile(WEIGHTS, (len(scores), 1)),
-        explain=_spoil(linear.explain, lambda maps: 1.01 * maps),
-    )
-  assert shard_path(tmp_path, 0).exists()
-  assert not shard_path(tmp_path, 1).exists()
-
-
-def test_without_weights_every_class_keeps_its_map(tmp_path):
-  write_maps(tmp_path, examples=all_classes())
-  columns, _ = records.read(tmp_path)
-  images = make_examples()['image'].astype(np.float32) / 255
-  np.testing.assert_array_equal(
-      columns['map'], Linear().explain(images, all_classes()['classes'])
-  )
-  np.testing.assert_allclose(columns['full_value'], Linear().score(images))
-  np.testing.assert_array_equal(columns['classes'], all_classes()['classes'])

@@ -1,0 +1,164 @@
+"""How the table of compared methods is written, and the paper's numbers."""
+
+import csv
+import io
+
+from impactx_jax.report import comparison
+from impactx_jax.report import paper
+import pytest
+from tests.report.comparison_fixtures import cells
+from tests.report.comparison_fixtures import make_table
+from tests.report.comparison_fixtures import result
+from tests.report.comparison_fixtures import runs
+from tests.report.comparison_fixtures import strict
+
+
+# --- Formats ------------------------------------------------------------------
+
+
+def mixed_table(**names):
+  """A with two seeds, IMPACTX with maps, ABN with one seed."""
+  return make_table(
+      runs('baseline', (140, 144)),
+      runs('impactx', (150, 150), map_r2=0.5, evaluations=2000),
+      runs('abn', (140,), parameters=None, seconds=3.6),
+      **names,
+  )
+
+
+def test_markdown_has_a_row_a_method_under_a_heading():
+  text = comparison.markdown(mixed_table())
+  assert text.startswith('digits, lenet5\n\n| method | seeds |')
+  assert list(cells(mixed_table())) == ['baseline', 'impactx', 'abn']
+  assert '95 %' in text and 'McNemar' in text
+
+
+def test_markdown_rounds_what_is_measured():
+  found = cells(mixed_table())
+  # Deviation of 70 and 72 with one degree of freedom: the root of 2.
+  assert found['baseline']['test %'] == '71.00 ± 1.41'
+  assert found['impactx']['map R²'] == '0.500'
+  assert found['impactx']['evaluations'] == '2,000'
+  # Of 5 and 3: t = 12.706 times the standard error, 1.
+  assert found['impactx']['to A'] == '+4.00 [-8.71, +16.71]'
+  assert found['abn']['training s'] == '4'
+
+
+def test_markdown_leaves_blank_what_is_not_there():
+  found = cells(mixed_table())
+  assert found['abn']['test %'] == '70.00'  # One seed has no deviation,
+  assert found['abn']['to A'] == '+0.00'  # and no interval.
+  for method, column in (
+      ('baseline', 'to A'), ('baseline', 'verdict'), ('baseline', 'map R²'),
+      ('impactx', 'to λ = 0'), ('impactx', 'McNemar to λ = 0'),
+      ('abn', 'parameters'),
+  ):
+    assert found[method][column] == ''
+
+
+def test_a_field_that_one_seed_lacks_has_no_mean():
+  table = make_table(
+      [result('abn', 0, 140, map_r2=0.5), result('abn', 1, 140)]
+  )
+  assert cells(table)['abn']['map R²'] == ''
+
+
+def test_csv_has_a_line_a_run():
+  lines = list(csv.DictReader(io.StringIO(comparison.csv(mixed_table()))))
+  assert [(line['method'], line['seed']) for line in lines] == [
+      ('baseline', '0'), ('baseline', '1'), ('impactx', '0'),
+      ('impactx', '1'), ('abn', '0'),
+  ]
+  assert {(line['data'], line['model']) for line in lines} == {
+      ('digits', 'lenet5')
+  }
+  assert [float(line['test_accuracy']) for line in lines] == [
+      0.7, 0.72, 0.75, 0.75, 0.7
+  ]
+  assert (lines[2]['map_r2'], lines[2]['evaluations']) == ('0.5', '2000')
+  assert (lines[4]['map_r2'], lines[4]['parameters']) == ('', '')
+
+
+def test_csv_quotes_a_name_with_a_comma():
+  text = comparison.csv(mixed_table(model='my, "net".py'))
+  (first, *_) = csv.DictReader(io.StringIO(text))
+  assert first['model'] == 'my, "net".py'
+
+
+def test_json_is_strict_and_holds_every_run():
+  content = strict(mixed_table(), {'seed': 0, 'size': (32, 32)})
+  assert content['config'] == {'seed': 0, 'size': [32, 32]}
+  assert (content['data'], content['model']) == ('digits', 'lenet5')
+  baseline, impactx, abn = content['rows']
+  assert [run['test_accuracy'] for run in baseline['runs']] == [0.7, 0.72]
+  assert [run['map_r2'] for run in impactx['runs']] == [0.5, 0.5]
+  assert impactx['to_baseline']['mean'] == pytest.approx(4)
+  assert impactx['to_baseline']['interval'] == pytest.approx(
+      [4 - 12.7062, 4 + 12.7062], abs=1e-4
+  )
+  assert impactx['to_lambda0'] is None and baseline['to_baseline'] is None
+  # One seed has a difference and no interval.
+  assert abn['to_baseline']['mean'] == 0
+  assert abn['to_baseline']['interval'] is None
+  assert abn['verdict'] == 'no verdict: 1 of 5 seeds'
+
+
+def test_the_terminal_shows_a_line_a_method():
+  text = comparison.plain(mixed_table())
+  assert all(len(line) <= 120 for line in text.splitlines())
+  for part in ('baseline', 'impactx', 'abn', '71.00 ± 1.41', 'verdict'):
+    assert part in text
+
+
+def test_nothing_finished_is_said_in_every_format():
+  table = make_table()
+  assert 'Nothing is finished yet.' in comparison.markdown(table)
+  assert 'Nothing is finished yet.' in comparison.plain(table)
+  assert len(comparison.csv(table).splitlines()) == 1
+  assert strict(table)['rows'] == []
+
+
+# --- The paper's numbers ------------------------------------------------------
+
+
+def all_methods(**names):
+  return make_table(
+      *(runs(method, (140,)) for method in (
+          'baseline', 'impactx', 'abn', 'wae', 'impactx_lambda0'
+      )),
+      **names,
+  )
+
+
+def test_the_papers_numbers_are_beside_its_own_methods():
+  table = all_methods(data='cifar10', model='lenet5')
+  expected = {'baseline': 67.96, 'impactx': 70.65, 'abn': 68.49, 'wae': 68.1}
+  assert {row.method: row.paper for row in table.rows} == (
+      expected | {'impactx_lambda0': None}
+  )
+  found = cells(table)
+  for method, value in expected.items():
+    assert found[method]['paper %'] == f'{value:.2f}'
+  assert found['impactx_lambda0']['paper %'] == ''
+  kept = [row['paper'] for row in strict(table)['rows']]
+  assert kept == [*expected.values(), None]
+
+
+@pytest.mark.parametrize('names', [
+    {'data': 'digits', 'model': 'lenet5'},
+    {'data': 'cifar10', 'model': '/home/me/mynet.py'},
+    {'data': 'shapes/easy', 'model': 'lenet5'},
+])
+def test_what_the_paper_has_not_measured_is_blank(names):
+  table = all_methods(**names)
+  assert {row.paper for row in table.rows} == {None}
+  assert {row['paper %'] for row in cells(table).values()} == {''}
+
+
+def test_the_paper_has_an_accuracy_for_each_of_its_methods():
+  for (data, model), row in paper.TABLE_2.items():
+    found = [paper.accuracy(data, model, name) for name in paper.METHODS]
+    assert found == list(row)
+    assert all(0 < value < 100 for value in found)
+    # What the paper claims: IMPACTX is above the others.
+    assert max(found) == paper.accuracy(data, model, 'impactx')

@@ -1,0 +1,133 @@
+"""Classifiers and maps of another workdir that cannot be taken."""
+
+import json
+
+from impactx_jax import pipeline
+import pytest
+from tests import pipeline_fixtures
+from tests.pipeline_fixtures import Reached
+from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import edit_json
+from tests.pipeline_fixtures import refused
+from tests.pipeline_fixtures import set_field
+
+no_work = pipeline_fixtures.no_work
+finished = pipeline_fixtures.finished
+config = pipeline_fixtures.sharing
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('path', 'value', 'there'), [
+    ('data.validation_fraction', 0.2, 0.1),
+    ('data.label_fraction', 0.5, 1.0),
+    ('data.name', 'shapes', 'digits'),
+    ('model.width', 2.0, 1.0),
+    ('model.pooling', 'mean', 'max'),
+])
+@pytest.mark.parametrize('stage', ['all', 'impactx', 'evaluate'])
+def test_a_classifier_of_other_data_or_another_model_is_refused(
+    config, finished_workdir, tmp_path, stage, path, value, there
+):
+  set_field(config, path, value)
+  refused(
+      config, tmp_path / 'run', stage, str(finished_workdir),
+      f'{path} (there: {there!r}; now: {value!r})',
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_how_the_classifier_was_trained_need_not_agree(config, tmp_path):
+  # It says how a method that starts from scratch is trained here.
+  config.classifier.training.epochs = 99
+  config.method.name = 'abn'
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(config, tmp_path)
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('stage', ['all', 'classifier', 'maps', 'impactx'])
+def test_a_home_without_a_classifier_is_refused(
+    finished, config, tmp_path, stage
+):
+  (finished / 'classifier' / 'summary.json').unlink()
+  config.classifier.workdir = str(finished)
+  config.attribution.workdir = ''
+  refused(
+      config, tmp_path / 'run', stage, str(finished), 'no trained classifier',
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('section', ['classifier', 'attribution'])
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'file'])
+def test_a_workdir_that_is_none_is_refused(config, tmp_path, section, kind):
+  other = tmp_path / 'other'
+  if kind == 'empty':
+    other.mkdir()
+  if kind == 'file':
+    other.write_text('mine')
+  config[section].workdir = str(other)
+  refused(
+      config, tmp_path / 'run', 'all', str(other),
+      f'--config.{section}.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+  assert other.exists() == (kind != 'missing')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_shared_maps_of_another_classifier_are_refused(
+    finished, config, tmp_path
+):
+  summary = json.loads((finished / 'classifier' / 'summary.json').read_text())
+  edit_json(
+      finished / 'classifier' / 'summary.json', digest=summary['digest'][::-1]
+  )
+  config.classifier.workdir = str(finished)
+  refused(
+      config, tmp_path / 'run', 'impactx', config.attribution.workdir,
+      'another classifier_digest',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize('stage', ['all', 'maps', 'impactx'])
+def test_shared_maps_without_their_classifier_are_refused_before_stage_one(
+    config, finished_workdir, tmp_path, stage
+):
+  config.classifier.workdir = ''
+  refused(
+      config, tmp_path / 'run', stage, str(finished_workdir),
+      '--config.classifier.workdir=',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_shared_maps_of_other_settings_are_refused(config, tmp_path):
+  config.attribution.max_evals = 50
+  refused(
+      config, tmp_path / 'run', 'impactx', config.attribution.workdir,
+      'another attribution', '50',
+  )
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_paths_to_other_workdirs_are_recorded_as_absolute(
+    config, tmp_path, finished_workdir, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'home').symlink_to(finished_workdir)
+  config.classifier.workdir = 'home'
+  config.attribution.workdir = '../' + tmp_path.name + '/home'
+  with pytest.raises(Reached, match='fit'):
+    pipeline.run(config, 'run')
+  recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  for section in ('classifier', 'attribution'):
+    assert recorded[section]['workdir'] == str(tmp_path / 'home')
