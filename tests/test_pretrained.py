@@ -169,6 +169,25 @@ def test_stage_one_starts_from_keras_weights_and_says_so(
   assert 'starts at random  head' in capsys.readouterr().out
 
 
+def test_other_keras_weights_than_a_started_from_are_refused(
+    small_mobilenet, data_dir, tmp_path, monkeypatch
+):
+  fits = {}
+  monkeypatch.setattr(
+      runs, 'fit', lambda *arguments, **options: fits.update(options)
+  )
+  config = run_config(small_mobilenet, data_dir)
+  pipeline.run(config, tmp_path, 'classifier')
+  fresh = restore.shapes(make_method(config, 32, classes=10))
+  fits['start_from'](fresh)
+  fits['start_from'](fresh)  # The same ones again are no others.
+  path = tmp_path / 'classifier' / 'pretrained.json'
+  report = json.loads(path.read_text())
+  path.write_text(json.dumps(report | {'digest': report['digest'][::-1]}))
+  with pytest.raises(InputError, match='is not the file that the classifier'):
+    fits['start_from'](fresh)
+
+
 def test_wrong_file_for_keras_networks_is_refused_before_any_work(
     small_mobilenet, data_dir, tmp_path, monkeypatch
 ):
