@@ -178,5 +178,8 @@ def per_class(
   axes.set_yticks(rows, class_names)
   axes.grid(axis='y', alpha=0.25)
   axes.set(xlabel='test accuracy, %')
-  axes.legend(frameon=False, fontsize=9, loc='best')
+  axes.legend(  # Above, where its markers are not taken for values.
+      frameon=False, fontsize=9, ncols=len(accuracies), loc='lower left',
+      bbox_to_anchor=(0, 1),
+  )
   return picture
