@@ -10,6 +10,9 @@ from impactx_jax.methods import Prediction
 import jax
 import numpy as np
 
+# Of a split that such a method explains itself, each time it is evaluated.
+SELF_EXPLAINED = 512
+
 
 def evaluation_metrics(
     method: Method, variables: Any, batch: dict[str, jax.Array]
@@ -32,7 +35,9 @@ class Evaluator:
 
   Where the columns have maps and the method predicts them, `map_r2` is the
   share of their variance about their mean map that the prediction explains:
-  1 for a perfect one, 0 for always the mean map, and less for a worse one.
+  1 for a perfect one, 0 for always the mean map, and less for a worse one. A
+  method that makes its own maps is judged by those of the split's first
+  `SELF_EXPLAINED` examples.
   """
 
   def __init__(self, method: Method, batch_size: int):
@@ -41,11 +46,33 @@ class Evaluator:
     self._call = parallel.data_parallel_map(
         lambda variables, batch: evaluation_metrics(method, variables, batch)
     )
+    self._explain = method.explain and parallel.data_parallel_map(
+        method.explain
+    )
 
   def __call__(
       self, variables: Any, columns: batches.Columns
   ) -> dict[str, float]:
     """Returns the mean of each metric over the columns."""
+    means = self._means(variables, columns)
+    if self._explain:
+      some = self._with_own_maps(variables, columns)
+      means = self._means(variables, some) | means
+    return means
+
+  def _with_own_maps(
+      self, variables: Any, columns: batches.Columns
+  ) -> batches.Columns:
+    some = {name: c[:SELF_EXPLAINED] for name, c in columns.items()}
+    maps = [
+        self._explain(variables, batch)
+        for batch in batches.evaluation_pass(some, batch_size=self._batch_size)
+    ]
+    return {**some, 'map': np.concatenate(maps)[: len(some['label'])]}
+
+  def _means(
+      self, variables: Any, columns: batches.Columns
+  ) -> dict[str, float]:
     sums: dict[str, float] = {}
     for batch in parallel.prefetch(
         batches.evaluation_pass(columns, batch_size=self._batch_size)

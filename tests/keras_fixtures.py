@@ -30,8 +30,8 @@ def make_method(config, size, classes=CLASSES):
   return methods.create('baseline', config, Task(classes, (size, size, 3)))
 
 
-def make_keras(name, size, **options):
-  """Keras's network with random weights and statistics, giving logits."""
+def make_keras(name, size, fresh=False, **options):
+  """Keras's network giving logits; unless fresh, no weight is left at 0 or 1."""
   import keras
 
   network = getattr(keras.applications, KERAS[name])(
@@ -41,6 +41,8 @@ def make_keras(name, size, **options):
           'classifier_activation': None, **options,
       },
   )
+  if fresh:
+    return network
   generator = np.random.default_rng(0)
   for layer in network.layers:
     if isinstance(layer, keras.layers.Normalization):

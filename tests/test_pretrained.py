@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import pathlib
 
 from attribution.errors import InputError
 from impactx_jax import methods
@@ -11,6 +13,7 @@ from impactx_jax import pipeline
 from impactx_jax import restore
 from impactx_jax import runs
 from impactx_jax import train
+from impactx_jax import workdirs
 from impactx_jax.methods.base import Task
 from impactx_jax.models import pretrained
 from impactx_jax.models import weight_files
@@ -31,6 +34,7 @@ from tests.keras_fixtures import start_of
 from tests.pipeline_fixtures import forbid
 
 small_mobilenet = keras_fixtures.small_mobilenet
+CIFAR10 = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '')) / 'cifar10'
 
 
 def test_lep_starts_from_keras_weights_and_the_frozen_branch_stays(
@@ -135,6 +139,29 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       if np.array_equal(before, after)
   ]
   assert not still
+
+
+@pytest.mark.skipif(
+    not CIFAR10.exists(), reason='TFDS_DATA_DIR says where CIFAR-10 is.'
+)
+@pytest.mark.parametrize('name', KERAS)
+def test_network_saved_by_keras_learns_a_few_hundred_cifar10_images(
+    name, tmp_path
+):
+  path = tmp_path / 'weights.h5'
+  make_keras(name, 32, fresh=True).save(path)
+  config = make_config(name, path)
+  config.model.pretrained_head = False
+  config.data.update(
+      name='cifar10', data_dir=str(CIFAR10.parent), label_fraction=0.008
+  )
+  config.classifier.training.update(
+      batch_size=32, schedule='constant', epochs=30, patience=0
+  )
+  pipeline.run(config, tmp_path / 'run', 'classifier')
+  summary = workdirs.read_summary(tmp_path / 'run' / 'classifier')
+  assert 300 < summary['examples']['train'] < 400
+  assert summary['history'][-1]['train/accuracy'] > 0.9
 
 
 def run_config(small_mobilenet, data_dir):

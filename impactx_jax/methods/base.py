@@ -56,6 +56,8 @@ class Method:
       before a batch is augmented, such as to add maps to it. The batch then
       also has `row` int32 [B], each example's place in the training split.
     predicts_from_maps: Whether it needs the image's map to classify it.
+    explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
+      for this batch, for a method that makes them from itself.
     layers: variables -> (images -> features of the last convolution
       [B, h, w, F], features -> logits), for Grad-CAM; None where the network
       cannot be cut so.
@@ -66,6 +68,7 @@ class Method:
   predict: Callable[..., Prediction]
   prepare: Callable[[Any, Any, Batch], tuple[Any, Batch]] | None = None
   predicts_from_maps: bool = False
+  explain: Callable[[Any, Batch], jax.Array] | None = None
   layers: Callable[[Any], tuple[Callable, Callable]] | None = None
 
   def predict_batch(self, variables: Any, batch: Batch) -> Prediction:

@@ -60,34 +60,41 @@ def create(config, task: base.Task) -> base.Method:
     )
     return *outputs, {**collections, 'm': own, 'branch': branch}
 
-  def prepare(params, collections, batch):
+  def explain(variables, batch):
     def score(images):
-      logits, *_ = apply(params, collections, images, train=False)
+      logits, *_ = apply(
+          variables['params'], variables['collections'], images, train=False
+      )
       probability = config.attribution.explained_output == 'probability'
       return jax.nn.softmax(logits) if probability else logits
 
-    def explain():
-      program = explainers.create_program(
-          config.attribution.explainer,
-          score,
-          task.image_shape,
-          max_evals=options.refresh_evals,
-          batch_size=config.attribution.batch_size,
-          grid=config.attribution.grid,
-          integration_steps=config.attribution.integration_steps,
-          **task.masking,
-      )
-      maps = program(batch['image'], batch['label'][:, None])[..., 0]
-      return losses.targets(
-          maps,
-          channels=options.map_channels,
-          cell=options.map_cell,
-          scaling=options.map_scaling,
-      )
+    program = explainers.create_program(
+        config.attribution.explainer,
+        score,
+        task.image_shape,
+        max_evals=options.refresh_evals,
+        batch_size=config.attribution.batch_size,
+        grid=config.attribution.grid,
+        integration_steps=config.attribution.integration_steps,
+        **task.masking,
+    )
+    maps = program(batch['image'], batch['label'][:, None])[..., 0]
+    return losses.targets(
+        maps,
+        channels=options.map_channels,
+        cell=options.map_cell,
+        scaling=options.map_scaling,
+    )
 
+  def prepare(params, collections, batch):
+    variables = {'params': params, 'collections': collections}
     rows, step = batch['row'], collections['step']
     now = step % options.refresh_every == 0
-    maps = jax.lax.cond(now, explain, lambda: collections['maps'][rows])
+    maps = jax.lax.cond(
+        now,
+        lambda: explain(variables, batch),
+        lambda: collections['maps'][rows],
+    )
     made = jnp.where(now, step, collections['made'][rows])
     # Each device has explained its part of the batch; all keep all maps.
     rows, all_maps, all_made = parallel.gather((rows, maps, made))
@@ -129,7 +136,9 @@ def create(config, task: base.Task) -> base.Method:
         options.m_output,
     )
 
-  return base.Method(init, loss, predict, prepare, layers=layers)
+  return base.Method(
+      init, loss, predict, prepare, explain=explain, layers=layers
+  )
 
 
 def check(config) -> None:
