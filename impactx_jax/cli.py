@@ -1,6 +1,7 @@
 """Flags and their errors, shared by the command-line programs."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import os
 import pathlib
 import sys
@@ -42,6 +43,7 @@ def run(
     config_needed: bool = False,
     reads_data: bool = True,
     positional: str = '',
+    listed: Callable[[], dict[str, Iterable[str]]] = dict,
 ) -> None:
   """Parses flags and runs a program.
 
@@ -55,13 +57,17 @@ def run(
     reads_data: Whether it reads data sets or shards, with TensorFlow.
     positional: What arguments without a flag are; they are passed on to the
       program. '' for none.
+    listed: What --help prints after the flags beside the recipes, by title.
   """
 
   def parse(argv: list[str]) -> list[str]:
     if any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:]):
       print(usage.strip())
       print(_flag_help())
-      print('\nInstalled recipes: ' + ', '.join(_recipes()))
+      names_of = listed() | {'Installed recipes': _recipes()}
+      for title, names in names_of.items():
+        text = f'{title}: {", ".join(names)}'
+        print('\n' + textwrap.fill(text, 79, subsequent_indent='  '))
       sys.exit(0)
     try:
       argv = _resolve_recipes(argv)
@@ -98,6 +104,13 @@ def run(
       _fail(str(error))
 
   app.run(guarded, flags_parser=parse)
+
+
+def list_methods() -> dict[str, Iterable[str]]:
+  """Returns what --help lists where a method can be chosen."""
+  from impactx_jax import methods
+
+  return {'Methods': methods.METHODS}
 
 
 def hide_devices_from_tensorflow() -> None:

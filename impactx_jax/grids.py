@@ -13,6 +13,18 @@ from sklearn import model_selection
 STAGES = ('classifier', 'impactx')
 
 
+def installed() -> dict[str, pathlib.Path]:
+  """Returns the files of the installed sweeps by name."""
+  from impactx_jax.configs import sweeps
+
+  return {
+      path.stem: path
+      for folder in sweeps.__path__
+      for path in sorted(pathlib.Path(folder).glob('*.py'))
+      if path.stem != '__init__'
+  }
+
+
 def load(name: str) -> tuple[str, list[dict[str, Any]]]:
   """Reads a sweep.
 
@@ -26,19 +38,11 @@ def load(name: str) -> tuple[str, list[dict[str, Any]]]:
   Raises:
     InputError: for a sweep that cannot be read.
   """
-  from impactx_jax.configs import sweeps
-
   if not pathlib.Path(name).is_file():
-    installed = {
-        path.stem: path
-        for folder in sweeps.__path__
-        for path in pathlib.Path(folder).glob('*.py')
-        if path.stem != '__init__'
-    }
-    if name not in installed:
-      error = unknown_choice('sweep', name, installed, '--sweep')
+    if name not in installed():
+      error = unknown_choice('sweep', name, installed(), '--sweep')
       raise InputError(f'{error} A path to a file of your own works as well.')
-    name = str(installed[name])
+    name = str(installed()[name])
   try:
     spec = importlib.util.spec_from_file_location('sweep', name)
     if spec is None:

@@ -29,7 +29,7 @@ def _run_pipeline(config, workdir: str) -> None:
 
 def run() -> None:
   """Entry point of the console script."""
-  cli.run(_run_pipeline, USAGE)
+  cli.run(_run_pipeline, USAGE, listed=cli.list_methods)
 
 
 if __name__ == '__main__':

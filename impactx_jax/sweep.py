@@ -248,7 +248,12 @@ def main(config, workdir: str) -> None:
 
 def console() -> None:
   """Entry point of the console script."""
-  cli.run(main, USAGE, config_needed=True)
+  cli.run(
+      main,
+      USAGE,
+      config_needed=True,
+      listed=lambda: {'Installed sweeps': grids.installed()},
+  )
 
 
 if __name__ == '__main__':

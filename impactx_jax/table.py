@@ -37,7 +37,9 @@ def _compare(config, workdir: str) -> None:
 
 def run() -> None:
   """Entry point of the console script."""
-  cli.run(_compare, USAGE, config_needed=True)
+  cli.run(
+      _compare, USAGE, config_needed=True, listed=cli.list_methods
+  )
 
 
 if __name__ == '__main__':

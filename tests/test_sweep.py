@@ -9,6 +9,7 @@ from attribution import service
 from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import grids
+from impactx_jax import methods
 from impactx_jax import pipeline
 from impactx_jax import sweep
 from impactx_jax import train
@@ -319,15 +320,18 @@ def test_another_config_for_a_finished_sweep_is_refused(
 # --- The commands -------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('module', 'flag'), [
-    ('table', '--methods:'), ('sweep', '--trials:'),
+@pytest.mark.parametrize(('module', 'parts'), [
+    ('table', ('--methods:', *methods.METHODS)),
+    ('sweep', ('--trials:', *grids.installed())),
 ])
-def test_help_exits_with_0_and_names_the_flags(tmp_path, module, flag):
+def test_help_exits_with_0_and_names_flags_and_choices(
+    tmp_path, module, parts
+):
   command = (sys.executable, '-m', f'impactx_jax.{module}')
   result = test_cli._run(command, '--help', cwd=tmp_path)
   assert result.returncode == 0 and not result.stderr
   assert result.stdout.startswith(f'impactx-{module} ')
-  for part in (flag, '--config:', '--workdir:', 'quickstart'):
+  for part in (*parts, '--config:', '--workdir:', 'quickstart'):
     assert part in result.stdout
 
 
