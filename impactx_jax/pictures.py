@@ -1,5 +1,6 @@
 """Picture files as the images that a network takes."""
 
+import io
 import warnings
 
 from attribution.errors import InputError
@@ -9,18 +10,40 @@ from PIL import Image
 from PIL import ImageOps
 
 # Of a picture, before it is made small; more is refused as damaged or hostile.
-MAX_PIXELS = 400_000_000
+MAX_PIXELS = 170_000_000  # Just below where Pillow stops; it warns at half.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 
 def read(path: epath.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
   """Reads a picture and brings it to a network's size and channels.
 
-  The whole picture is resized, its sides each by itself, as in training. Other
-  than there, it is turned as its EXIF data say, and what is transparent becomes
-  white; 16 bits a channel become 8.
-
   Args:
     path: Of the file, of any kind that Pillow reads.
+    shape: (H, W, C), with one channel or three.
+
+  Returns:
+    uint8 [H, W, C], as `decode` gives it.
+
+  Raises:
+    InputError: for what is no picture.
+  """
+  path = epath.Path(path)
+  if not path.exists() or path.is_dir():
+    raise InputError(f'There is no picture {path}. Give the path of a file.')
+  return decode(path.read_bytes(), str(path), shape)
+
+
+def decode(
+    content: bytes, name: str, shape: tuple[int, int, int]
+) -> np.ndarray:
+  """Brings an encoded picture to a network's size and channels.
+
+  It is turned as its EXIF data say, what is transparent becomes white, 16 bits
+  a channel become 8, and the whole is resized, its sides each by itself.
+
+  Args:
+    content: Of a file, of any kind that Pillow reads.
+    name: What an error calls it.
     shape: (H, W, C), with one channel or three.
 
   Returns:
@@ -29,28 +52,23 @@ def read(path: epath.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
   Raises:
     InputError: for what is no picture.
   """
-  path = epath.Path(path)
-  if not path.exists() or path.is_dir():
-    raise InputError(f'There is no picture {path}. Give the path of a file.')
   height, width, channels = shape
   try:
-    with warnings.catch_warnings(), path.open('rb') as file:
-      # Pillow warns of large pictures, and refuses very large ones.
-      warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-      picture = Image.open(file)
-      if picture.width * picture.height > MAX_PIXELS:
-        raise InputError(
-            f'{path} has {picture.width}x{picture.height} pixels; the most is '
-            f'{MAX_PIXELS:,}. Give a smaller copy.'
-        )
-      picture.draft('RGB', (8 * width, 8 * height))  # JPEG: reads it smaller.
-      picture = ImageOps.exif_transpose(picture)
-      picture = _flat(picture)
+    picture = Image.open(io.BytesIO(content))
+    if picture.width * picture.height > MAX_PIXELS:
+      raise InputError(
+          f'{name} has {picture.width}x{picture.height} pixels; the most is '
+          f'{MAX_PIXELS:,}. Give a smaller copy.'
+      )
+    picture.draft('RGB', (8 * width, 8 * height))  # JPEG: reads it smaller.
+    picture = ImageOps.exif_transpose(picture)
+    picture = _flat(picture)
   except InputError:
     raise
   except Exception as error:  # Pillow raises many kinds for damaged files.
     raise InputError(
-        f'{path} is no picture that can be read ({error}). Give a png or jpeg.'
+        f'{name} is no picture that can be read ({error}). Mend or remove it, '
+        'or give a png or jpeg.'
     ) from error
   picture = picture.convert('L' if channels == 1 else 'RGB')
   picture = picture.resize((width, height), Image.Resampling.BILINEAR)

@@ -1,12 +1,15 @@
 """Data sets as tensorflow-datasets has them: found, prepared, and read."""
 
+from concurrent import futures
 import contextlib
 import io
 import sys
+from typing import Any
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
+from impactx_jax import pictures
 import numpy as np
 
 Columns = dict[str, np.ndarray]
@@ -148,44 +151,11 @@ def read(builder, split: str, data) -> Columns:
     InputError: if it is empty, or an example cannot be read.
   """
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
   folder = data.name == 'image_folder'
-  config = tfds.ReadConfig(add_tfds_id=not folder)
-  shape = builder.info.features['image'].shape
-  resize = None in shape[:2]
-  size = tuple(data.image_size)
-
-  def prepare(example):
-    kept = {
-        'id': example['image/filename' if folder else 'tfds_id'],
-        'image': example['image'],
-        'label': example['label'],
-    }
-    if 'mask' in example:
-      kept['mask'] = example['mask']
-    if resize:
-      image = tf.image.resize(
-          example['image'], size, method='bilinear', antialias=True
-      )
-      kept['image'] = tf.cast(
-          tf.clip_by_value(tf.round(image), 0, 255), tf.uint8
-      )
-    return kept
-
   try:
-    dataset = builder.as_dataset(
-        split=split, shuffle_files=False, read_config=config
-    )
-    dataset = dataset.map(
-        prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    rows = list(tfds.as_numpy(dataset.prefetch(tf.data.AUTOTUNE)))
+    rows = (_pictures if folder else _examples)(builder, split, data)
   except tf.errors.OpError as error:
-    if folder and (broken := _broken_picture(builder, split)):
-      raise InputError(
-          f'The picture {broken} cannot be read. Mend or remove it.'
-      ) from error
     # TensorFlow puts the names of its graph before the reason.
     reason = error.message.splitlines()[0].rsplit(': ', 1)[-1]
     raise InputError(
@@ -208,17 +178,64 @@ def read(builder, split: str, data) -> Columns:
   return columns
 
 
-def _broken_picture(builder, split: str) -> str | None:
-  """Returns the first picture of a folder's split that is damaged."""
+def _examples(builder, split: str, data) -> list[dict[str, Any]]:
+  """Returns the examples of a prepared data set, resized if sizes vary."""
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
-  encoded = builder.as_dataset(
-      split=split, decoders={'image': tfds.decode.SkipDecoding()}
+  resize = None in builder.info.features['image'].shape[:2]
+  size = tuple(data.image_size)
+
+  def prepare(example):
+    kept = {
+        'id': example['tfds_id'],
+        'image': example['image'],
+        'label': example['label'],
+    }
+    if 'mask' in example:
+      kept['mask'] = example['mask']
+    if resize:
+      image = tf.image.resize(
+          example['image'], size, method='bilinear', antialias=True
+      )
+      kept['image'] = tf.cast(
+          tf.clip_by_value(tf.round(image), 0, 255), tf.uint8
+      )
+    return kept
+
+  dataset = builder.as_dataset(
+      split=split,
+      shuffle_files=False,
+      read_config=tfds.ReadConfig(add_tfds_id=True),
   )
-  for example in encoded:
-    try:
-      builder.info.features['image'].decode_example(example['image'])
-    except tf.errors.OpError:
-      return example['image/filename'].numpy().decode()
-  return None
+  dataset = dataset.map(
+      prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+  )
+  return list(tfds.as_numpy(dataset.prefetch(tf.data.AUTOTUNE)))
+
+
+def _pictures(builder, split: str, data) -> list[dict[str, Any]]:
+  """Returns the pictures of a folder, as `impactx-explain` would read them."""
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  shape = (*data.image_size, builder.info.features['image'].shape[-1])
+  encoded = builder.as_dataset(
+      split=split,
+      shuffle_files=False,
+      decoders={'image': tfds.decode.SkipDecoding()},
+  )
+  rows = []
+  with futures.ThreadPoolExecutor() as pool:
+    for batch in tfds.as_numpy(encoded.batch(64).prefetch(1)):
+      names = batch['image/filename']
+      images = pool.map(
+          lambda content, name: pictures.decode(content, name.decode(), shape),
+          batch['image'], names,
+      )
+      rows += [
+          {'id': name, 'image': image, 'label': label}
+          for name, image, label in zip(
+              names, images, batch['label'], strict=True
+          )
+      ]
+  return rows

@@ -34,11 +34,11 @@ def refused(name, data_dir, **fields) -> str:
 
 
 def draw(path: pathlib.Path, colour, mode='RGB', size=(20, 20)) -> None:
-  """Saves a picture of one colour; what is transparent shows it too."""
+  """Saves a picture of one colour, opaque."""
   path.parent.mkdir(parents=True, exist_ok=True)
   picture = Image.new('RGB', size, colour).convert(mode.removesuffix('A'))
   if mode in ('RGBA', 'LA'):
-    picture.putalpha(128)
+    picture.putalpha(255)
   picture.save(path)
 
 

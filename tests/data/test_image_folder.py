@@ -3,6 +3,7 @@
 import logging
 import shutil
 
+from impactx_jax import pictures
 import numpy as np
 from PIL import Image
 import pytest
@@ -118,6 +119,29 @@ def test_folder_without_a_training_split_is_refused(tmp_path):
   for part in ("'train'", 'val', '--config.data.train_split=NAME'):
     assert part in message
   assert len(ids_of(load('image_folder', tmp_path, train_split='val'), *SPLITS))
+
+
+def test_pictures_are_read_as_those_to_be_classified_are(tmp_path):
+  """Turned by their EXIF data, put on white, and so on: one function."""
+  generator = np.random.default_rng(0)
+  exif = Image.Exif()
+  exif[0x0112] = 6  # To be turned by 90 degrees clockwise.
+  for split in ('train', 'test'):
+    for i in range(12):
+      path = tmp_path / split / f'class{i % 2}' / f'{i}'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      values = generator.integers(0, 256, (30 + i, 50, 4), np.uint8)
+      if i < 6:
+        Image.fromarray(values).save(path.with_suffix('.png'))
+      else:
+        picture = Image.fromarray(values[..., :3])
+        picture.save(path.with_suffix('.jpg'), exif=exif)
+  dataset = load('image_folder', tmp_path, image_size=(8, 12))
+  for split in SPLITS:
+    columns = getattr(dataset, split)
+    for name, image in zip(columns['id'], columns['image'], strict=True):
+      expected = pictures.read(tmp_path / name, (8, 12, 3))
+      np.testing.assert_array_equal(image, expected)
 
 
 @pytest.mark.parametrize('content', ['text', 'half', 'nothing'])
