@@ -1,8 +1,9 @@
 """Checkpoints. No other file names Orbax.
 
 A directory holds the best and the latest step, each with three items:
-`variables` (params and collections), `opt_state`, and `meta` (JSON).
-Evaluation and attribution restore `variables` of the best step alone.
+`variables` (of the network, params and collections), `training` (what else a
+run continues from), and `meta` (JSON). Evaluation and attribution restore
+`variables` of the best step alone.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from typing import Any
 
 from attribution.errors import InputError
 from etils import epath
+from impactx_jax.methods import base
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -56,14 +58,12 @@ class Checkpoints:
       meta: JSON-compatible.
       score: The greater the better; the best and the latest are kept.
     """
-    host = jax.device_get(state)
+    variables, training = _parts(jax.device_get(state))
     saved = self._manager.save(
         step,
         args=ocp.args.Composite(
-            variables=ocp.args.StandardSave(
-                {'params': host.params, 'collections': host.collections}
-            ),
-            opt_state=ocp.args.StandardSave(host.opt_state),
+            variables=ocp.args.StandardSave(variables),
+            training=ocp.args.StandardSave(training),
             meta=ocp.args.JsonSave(meta),
         ),
         metrics={SCORE: score},
@@ -80,24 +80,35 @@ class Checkpoints:
     step = self._manager.latest_step()
     if step is None:
       return None
-    host = jax.device_get(state)
+    variables, training = _parts(jax.device_get(state))
     restored = self._manager.restore(
         step,
         args=ocp.args.Composite(
-            variables=ocp.args.StandardRestore(
-                {'params': host.params, 'collections': host.collections}
-            ),
-            opt_state=ocp.args.StandardRestore(host.opt_state),
+            variables=ocp.args.StandardRestore(variables),
+            training=ocp.args.StandardRestore(training),
             meta=ocp.args.JsonRestore(),
         ),
     )
     restored_state = state.replace(
         step=np.asarray(step, np.int32),
         params=restored['variables']['params'],
-        collections=restored['variables']['collections'],
-        opt_state=restored['opt_state'],
+        collections={
+            **restored['variables']['collections'],
+            **restored['training']['collections'],
+        },
+        opt_state=restored['training']['opt_state'],
     )
     return restored_state, restored['meta']
+
+
+def _parts(state: Any) -> tuple[Any, Any]:
+  """Cuts a state into the network's variables and what only training needs."""
+  kept = base.without_scratch(state.collections)
+  rest = {n: c for n, c in state.collections.items() if n not in kept}
+  return (
+      {'params': state.params, 'collections': kept},
+      {'opt_state': state.opt_state, 'collections': rest},
+  )
 
 
 def restore_variables(

@@ -107,10 +107,10 @@ def run(
 
 
 def list_methods() -> dict[str, Iterable[str]]:
-  """Returns what --help lists where a method can be chosen."""
+  """Returns what --help lists where a method can be chosen, beside A."""
   from impactx_jax import methods
 
-  return {'Methods': methods.METHODS}
+  return {'Methods': [n for n in methods.METHODS if n != methods.BASELINE]}
 
 
 def hide_devices_from_tensorflow() -> None:

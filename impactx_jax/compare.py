@@ -19,6 +19,7 @@ from impactx_jax import parallel
 from impactx_jax import pipeline
 from impactx_jax import workdirs
 from impactx_jax.report import comparison
+from impactx_jax.report import comparison_formats
 import numpy as np
 
 
@@ -134,7 +135,8 @@ def run(
     one.test(name)
     _write(workdir, config, pipelines)
   table = _write(workdir, config, pipelines)
-  print('\n' + comparison.plain(table) + f'\n\nTable: {workdir}/table.md')
+  text = comparison_formats.plain(table)
+  print(f'\n{text}\n\nTable: {workdir}/table.md')
 
 
 def _config_of(config, seed: int, name: str):
@@ -160,10 +162,11 @@ def _write(
   if parallel.is_main_process():
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(
-        workdir / 'table.json', comparison.as_json(table, config.to_dict())
+        workdir / 'table.json',
+        comparison_formats.as_json(table, config.to_dict()),
     )
-    files.write_text(workdir / 'table.csv', comparison.csv(table))
-    files.write_text(workdir / 'table.md', comparison.markdown(table))
+    files.write_text(workdir / 'table.csv', comparison_formats.csv(table))
+    files.write_text(workdir / 'table.md', comparison_formats.markdown(table))
   return table
 
 
@@ -184,4 +187,5 @@ def _result(one, seed: int, name: str) -> comparison.Result | None:
       parameters=summary.get('parameters'),
       seconds=summary['seconds'],
       evaluations=one.evaluations(name),
+      examples=summary['examples']['train'],
   )

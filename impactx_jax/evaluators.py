@@ -10,7 +10,7 @@ from impactx_jax.methods import Prediction
 import jax
 import numpy as np
 
-# Of a split that such a method explains itself, each time it is evaluated.
+# Of the validation split, explained by a method that makes its own maps.
 SELF_EXPLAINED = 512
 
 
@@ -35,9 +35,7 @@ class Evaluator:
 
   Where the columns have maps and the method predicts them, `map_r2` is the
   share of their variance about their mean map that the prediction explains:
-  1 for a perfect one, 0 for always the mean map, and less for a worse one. A
-  method that makes its own maps is judged by those of the split's first
-  `SELF_EXPLAINED` examples.
+  1 for a perfect one, 0 for always the mean map, and less for a worse one.
   """
 
   def __init__(self, method: Method, batch_size: int):
@@ -46,33 +44,11 @@ class Evaluator:
     self._call = parallel.data_parallel_map(
         lambda variables, batch: evaluation_metrics(method, variables, batch)
     )
-    self._explain = method.explain and parallel.data_parallel_map(
-        method.explain
-    )
 
   def __call__(
       self, variables: Any, columns: batches.Columns
   ) -> dict[str, float]:
     """Returns the mean of each metric over the columns."""
-    means = self._means(variables, columns)
-    if self._explain:
-      some = self._with_own_maps(variables, columns)
-      means = self._means(variables, some) | means
-    return means
-
-  def _with_own_maps(
-      self, variables: Any, columns: batches.Columns
-  ) -> batches.Columns:
-    some = {name: c[:SELF_EXPLAINED] for name, c in columns.items()}
-    maps = [
-        self._explain(variables, batch)
-        for batch in batches.evaluation_pass(some, batch_size=self._batch_size)
-    ]
-    return {**some, 'map': np.concatenate(maps)[: len(some['label'])]}
-
-  def _means(
-      self, variables: Any, columns: batches.Columns
-  ) -> dict[str, float]:
     sums: dict[str, float] = {}
     for batch in parallel.prefetch(
         batches.evaluation_pass(columns, batch_size=self._batch_size)
@@ -86,6 +62,30 @@ class Evaluator:
       variance = float(columns['map'].var(axis=0).mean(dtype=np.float64))
       means['map_r2'] = 1 - means['map_mse'] / variance if variance else 0.0
     return means
+
+
+def fit_to_own_maps(
+    method: Method, variables: Any, columns: batches.Columns, batch_size: int
+) -> float:
+  """Returns the map R2 of a method that makes the maps it learns from itself.
+
+  Args:
+    method: One that has `explain`.
+    variables: Of the method.
+    columns: `image` and `label`; the first `SELF_EXPLAINED` are explained.
+    batch_size: Examples a forward pass.
+  """
+  some = {name: column[:SELF_EXPLAINED] for name, column in columns.items()}
+  count = len(some['label'])
+  explain = parallel.data_parallel_map(method.explain)
+  maps = [
+      explain(variables, batch)
+      for batch in batches.evaluation_pass(
+          some, batch_size=_divisible(min(batch_size, count))
+      )
+  ]
+  some['map'] = np.concatenate(maps)[:count]
+  return Evaluator(method, batch_size)(variables, some)['map_r2']
 
 
 def predict(

@@ -52,11 +52,10 @@ class Fit:
 
 def line(name: str, epoch: int, metrics: dict[str, float]) -> str:
   """Returns what an epoch came to, in a line."""
-  text = (
-      f'{name}: epoch {epoch}, loss {metrics["train/loss"]:.4g}, accuracy '
-      f'{100 * metrics["train/accuracy"]:.2f} %, validation '
-      f'{100 * metrics["validation/accuracy"]:.2f} %'
-  )
+  text = f'{name}: epoch {epoch}, loss {metrics["train/loss"]:.4g}'
+  if (accuracy := metrics.get('train/accuracy')) is not None:
+    text += f', accuracy {100 * accuracy:.2f} %'
+  text += f', validation {100 * metrics["validation/accuracy"]:.2f} %'
   if (r2 := metrics.get('validation/map_r2')) is not None:
     text += f', map R2 {r2:.3f}'
   return text

@@ -30,7 +30,13 @@ def read(path: epath.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
   path = epath.Path(path)
   if not path.exists() or path.is_dir():
     raise InputError(f'There is no picture {path}. Give the path of a file.')
-  return decode(path.read_bytes(), str(path), shape)
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise InputError(
+        f'The picture {path} cannot be read ({error.strerror}).'
+    ) from error
+  return decode(content, str(path), shape)
 
 
 def decode(

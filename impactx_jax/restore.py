@@ -8,6 +8,7 @@ from impactx_jax import checkpoints
 from impactx_jax import methods
 from impactx_jax import rng
 from impactx_jax import workdirs
+from impactx_jax.methods import base
 from impactx_jax.methods.base import Task
 import jax
 
@@ -56,4 +57,4 @@ def network(
 def shapes(method: methods.Method) -> dict[str, Any]:
   """Returns the shapes of a method's variables, without computing them."""
   params, collections = jax.eval_shape(method.init, rng.stream(0, 'init'))
-  return {'params': params, 'collections': collections}
+  return {'params': params, 'collections': base.without_scratch(collections)}

@@ -6,6 +6,7 @@ from typing import Any
 from attribution import files
 from etils import epath
 from impactx_jax import checkpoints
+from impactx_jax import evaluators
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import provenance
@@ -53,11 +54,16 @@ def fit(
       (i, epoch) for i, epoch in enumerate(result.history, start=1)
       if epoch['step'] == result.best_step
   )
+  r2 = best.get('validation/map_r2')
+  if method.explain:
+    r2 = evaluators.fit_to_own_maps(
+        method, variables, columns['validation'], training.batch_size
+    )
   summary = {
       'best_step': result.best_step,
       'best_validation_accuracy': result.best_accuracy,
       'best_epoch': number,
-      'map_r2': best.get('validation/map_r2'),
+      'map_r2': r2,
       'parameters': sum(
           leaf.size for leaf in jax.tree.leaves(variables['params'])
       ),
@@ -71,7 +77,6 @@ def fit(
   if parallel.is_main_process():
     files.write_json(directory / workdirs.SUMMARY, summary)
   parallel.barrier(directory.name)
-  r2 = summary['map_r2']
   print('\n' + tables.table(
       [
           directory.name, 'epochs', 'best epoch', 'validation %', 'map R2',

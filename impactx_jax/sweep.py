@@ -8,6 +8,7 @@
 
 from collections.abc import Iterator
 import json
+import shlex
 from typing import Any
 
 from absl import flags
@@ -57,6 +58,7 @@ def run(
   from impactx_jax import checks
   from impactx_jax import pipeline
   from impactx_jax import workdirs
+  from impactx_jax.data import builders
 
   if jobs < 1:
     raise InputError(f'--jobs={jobs}: give 1 or more.')
@@ -77,6 +79,8 @@ def run(
     one = pipeline.open_pipeline(configs[i], places[i])  # Or it clashes.
     if one.maps_home is not one:
       one.make_maps()  # Of every kind, before two trials need them at once.
+  for data in {c.data.to_json(): c.data for c in configs.values()}.values():
+    builders.find(data)  # Prepared, before two trials need it at once.
   finished = _finished(root / 'trials.jsonl', grid)
 
   def write(result):
@@ -102,13 +106,18 @@ def _finished(path, grid: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
   found = [json.loads(line) for line in path.read_text().splitlines()]
   if any(
       result['trial'] >= len(grid)
-      or grid[result['trial']] != result['fields']
+      or _as_json(grid[result['trial']]) != result['fields']
       for result in found
   ):
     raise InputError(
         f'{path} has trials of another grid. Give another --workdir.'
     )
   return {result['trial']: result for result in found}
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+  """What a file keeps of a trial's fields: no tuples."""
+  return json.loads(json.dumps(fields))
 
 
 def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
@@ -220,13 +229,17 @@ def _report(root, results: list[dict[str, Any]]) -> None:
           ' '.join(f'{k}={v}' for k, v in r['fields'].items()),
           f'{100 * r["validation_accuracy"]:.2f}',
           '' if r['map_r2'] is None else f'{r["map_r2"]:.3f}',
+          f'{r["examples"]["validation"]:,}',
           f'{r["seconds"]:.0f}',
           f'{r["evaluations"]:,}',
       ]
       for r in good
   ]
   print('\n' + tables.table(
-      ['trial', 'fields', 'validation %', 'map R2', 'seconds', 'evaluations'],
+      [
+          'trial', 'fields', 'validation %', 'map R2', 'of images', 'seconds',
+          'evaluations',
+      ],
       rows,
   ))
   for result in results:
@@ -234,7 +247,9 @@ def _report(root, results: list[dict[str, Any]]) -> None:
       print(f'Trial {result["trial"]} failed: {result["error"]}')
   if good:
     best = good[0]
-    overrides = [f'--config.{k}={v}' for k, v in best['fields'].items()]
+    overrides = [
+        shlex.quote(f'--config.{k}={v}') for k, v in best['fields'].items()
+    ]
     files.write_json(root / 'best.json', {**best, 'flags': overrides})
     print(f'\nBest: {" ".join(overrides)}\nTrials: {root}/trials.jsonl')
 

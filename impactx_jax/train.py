@@ -22,6 +22,7 @@ from impactx_jax.data import augment
 from impactx_jax.data import batches
 from impactx_jax.evaluators import Evaluator
 from impactx_jax.methods import Method
+from impactx_jax.methods import base
 import jax
 import jax.numpy as jnp
 import optax
@@ -124,8 +125,11 @@ def initial_state(
 
 
 def variables_of(state: TrainState) -> dict[str, Any]:
-  """Returns what `Method.predict` takes, and what a checkpoint keeps of it."""
-  return {'params': state.params, 'collections': state.collections}
+  """Returns what `Method.predict` takes of a state."""
+  return {
+      'params': state.params,
+      'collections': base.without_scratch(state.collections),
+  }
 
 
 def fit(
@@ -188,7 +192,11 @@ def fit(
       result = history.Fit(**{**meta, 'history': tuple(meta['history'])})
       logging.info('Continuing after epoch %d.', len(result.history))
     elif start_from:
-      state = state.replace(**start_from(variables_of(state)))
+      start = start_from(variables_of(state))
+      state = state.replace(
+          params=start['params'],
+          collections={**state.collections, **start['collections']},
+      )
     state = parallel.replicate(state)
     writer = metric_writers.MultiWriter(
         [metric_writers.SummaryWriter(str(directory / 'tensorboard'))]

@@ -31,7 +31,7 @@ def make_method(config, size, classes=CLASSES):
 
 
 def make_keras(name, size, fresh=False, **options):
-  """Keras's network giving logits; unless fresh, no weight is left at 0 or 1."""
+  """Keras's network, giving logits; unless fresh, no weight is at 0 or 1."""
   import keras
 
   network = getattr(keras.applications, KERAS[name])(

@@ -1,6 +1,7 @@
 """Pictures of every kind, brought to a network's size."""
 
 from attribution.errors import InputError
+from etils import epath
 from impactx_jax import pictures
 import numpy as np
 from PIL import Image
@@ -83,6 +84,17 @@ def test_a_picture_too_large_to_be_read(tmp_path, monkeypatch):
   monkeypatch.setattr(pictures, 'MAX_PIXELS', 100)
   path = save(tmp_path, np.zeros((20, 20), np.uint8))
   with pytest.raises(InputError, match='20x20 pixels; the most is 100'):
+    pictures.read(path, SHAPE)
+
+
+def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+  path = save(tmp_path, np.zeros((8, 8), np.uint8))
+
+  def forbidden(_):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(type(epath.Path(path)), 'read_bytes', forbidden)
+  with pytest.raises(InputError, match=r'p\.png cannot be read \(Permission'):
     pictures.read(path, SHAPE)
 
 

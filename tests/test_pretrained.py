@@ -155,9 +155,7 @@ def test_network_saved_by_keras_learns_a_few_hundred_cifar10_images(
   config.data.update(
       name='cifar10', data_dir=str(CIFAR10.parent), label_fraction=0.008
   )
-  config.classifier.training.update(
-      batch_size=32, schedule='constant', epochs=30, patience=0
-  )
+  config.classifier.training.update(batch_size=32, epochs=40, patience=0)
   pipeline.run(config, tmp_path / 'run', 'classifier')
   summary = workdirs.read_summary(tmp_path / 'run' / 'classifier')
   assert 300 < summary['examples']['train'] < 400

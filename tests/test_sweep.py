@@ -9,16 +9,15 @@ from attribution import service
 from impactx_jax import checks
 from impactx_jax import evaluate
 from impactx_jax import grids
-from impactx_jax import methods
 from impactx_jax import pipeline
 from impactx_jax import sweep
 from impactx_jax import train
 from impactx_jax.configs import common
+from impactx_jax.data import builders
 from joblib.externals import loky
 from ml_collections import config_flags
 import pytest
 from tests import table_fixtures
-from tests import test_cli
 from tests.pipeline_fixtures import forbid
 from tests.table_fixtures import count_trainings
 from tests.table_fixtures import read_json
@@ -273,12 +272,19 @@ def test_a_grid_of_budgets_makes_maps_for_each_trial(
 def test_a_grid_of_stage_one_trains_classifiers_alone(
     config, no_test, tmp_path, monkeypatch
 ):
-  begun = count_trainings(monkeypatch)
+  begun, find = count_trainings(monkeypatch), builders.find
+  monkeypatch.setattr(
+      builders, 'find', lambda data: begun.append('data') or find(data)
+  )
   forbid(monkeypatch, (service, 'write_maps'))
-  grid = {'data.validation_fraction': [0.1, 0.2]}
+  grid = {'data.validation_fraction': [0.1, 0.2], 'data.image_size': [(9, 9)]}
   path = write_sweep(tmp_path, grid, 'classifier')
   sweep.run(config, tmp_path / 'sweep', path)
-  assert begun == ['00000/classifier', '00001/classifier']
+  assert begun[:2] == ['data', 'data']  # Of all trials, before the first.
+  trained = ['00000/classifier', '00001/classifier']
+  assert [name for name in begun if name != 'data'] == trained
+  sweep.run(config, tmp_path / 'sweep', path)  # A tuple is the same in JSON.
+  assert [name for name in begun if name != 'data'] == trained
   assert not (tmp_path / 'sweep/shared').exists()
   one, other = read_lines(tmp_path / 'sweep')
   assert one['examples']['validation'] < other['examples']['validation']
@@ -315,34 +321,3 @@ def test_another_config_for_a_finished_sweep_is_refused(
         f'{section}.{field}', '--workdir',
     )
   assert read_lines(finished) == before
-
-
-# --- The commands -------------------------------------------------------------
-
-
-@pytest.mark.parametrize(('module', 'parts'), [
-    ('table', ('--methods:', *methods.METHODS)),
-    ('sweep', ('--trials:', *grids.installed())),
-])
-def test_help_exits_with_0_and_names_flags_and_choices(
-    tmp_path, module, parts
-):
-  command = (sys.executable, '-m', f'impactx_jax.{module}')
-  result = test_cli._run(command, '--help', cwd=tmp_path)
-  assert result.returncode == 0 and not result.stderr
-  assert result.stdout.startswith(f'impactx-{module} ')
-  for part in (*parts, '--config:', '--workdir:', 'quickstart'):
-    assert part in result.stdout
-
-
-@pytest.mark.parametrize(('module', 'arguments', 'part'), [
-    ('table', (), '--config=NAME'),
-    ('sweep', ('--config=quickstart',), '--sweep=NAME'),
-])
-def test_a_missing_flag_exits_with_2_and_one_paragraph(
-    tmp_path, module, arguments, part
-):
-  command = (sys.executable, '-m', f'impactx_jax.{module}')
-  result = test_cli._run(command, '--workdir=run', *arguments, cwd=tmp_path)
-  test_cli._assert_one_paragraph(result, part)
-  assert not result.stdout and not list(tmp_path.iterdir())

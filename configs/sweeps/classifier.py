@@ -3,7 +3,9 @@
   impactx-sweep --sweep=classifier --config=cifar10_lenet5 --workdir=DIR \
       --trials=20 --config.data.data_dir=DATA_DIR
 
---trials draws so many of them at random; 0 runs all.
+--trials draws so many of them at random; 0 runs all. The fewer images are held
+out for validation, the more the accuracy on them owes to chance, and the best
+of many trials most of all: compare within a validation_fraction.
 """
 
 

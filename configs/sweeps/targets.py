@@ -6,7 +6,7 @@
 
 Scaled by the standard deviation over all maps, the MSE of a map begins at about
 1, so that lambda = 1 there is what 20 is for maps scaled each by its largest
-magnitude. 'none' differs from that by a factor of lambda alone.
+magnitude. R2 is of the scaled maps, and so comparable within a scaling alone.
 """
 
 

@@ -2,6 +2,7 @@
 
 from concurrent import futures
 import contextlib
+import hashlib
 import io
 import sys
 from typing import Any
@@ -144,8 +145,8 @@ def read(builder, split: str, data) -> Columns:
     data: `config.data`.
 
   Returns:
-    `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N], and `mask`
-    where the data set has one.
+    `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N], and where the
+    data set has them `mask`, and `file_digest` str [N].
 
   Raises:
     InputError: if it is empty, or an example cannot be read.
@@ -158,9 +159,12 @@ def read(builder, split: str, data) -> Columns:
   except tf.errors.OpError as error:
     # TensorFlow puts the names of its graph before the reason.
     reason = error.message.splitlines()[0].rsplit(': ', 1)[-1]
+    advice = f'Prepare the data set in {builder.data_path} again.'
+    if folder:
+      advice = f'Mend or remove what is in the way in {data.data_dir}.'
     raise InputError(
         f'The split {split!r} of {data.name} cannot be read ({reason}). '
-        f'Prepare the data set in {builder.data_path} again.'
+        f'{advice}'
     ) from error
   if not rows:
     raise InputError(f'The split {split!r} of {data.name} has no examples.')
@@ -233,9 +237,14 @@ def _pictures(builder, split: str, data) -> list[dict[str, Any]]:
           batch['image'], names,
       )
       rows += [
-          {'id': name, 'image': image, 'label': label}
-          for name, image, label in zip(
-              names, images, batch['label'], strict=True
+          {
+              'id': name,
+              'image': image,
+              'label': label,
+              'file_digest': hashlib.sha256(content).hexdigest(),
+          }
+          for name, image, label, content in zip(
+              names, images, batch['label'], batch['image'], strict=True
           )
       ]
   return rows

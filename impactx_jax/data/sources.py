@@ -6,6 +6,7 @@ makes every epoch's order a permutation of row numbers.
 
 import dataclasses
 import functools
+import hashlib
 import json
 from typing import Any
 
@@ -16,6 +17,8 @@ from impactx_jax.data import builders
 from impactx_jax.data.builders import Columns
 from ml_collections import ConfigDict
 import numpy as np
+
+SPLITS = ('train', 'validation', 'test')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +57,20 @@ class Dataset:
         'image_shape': list(self.image_shape),
         'examples': {
             split: len(getattr(self, split)['id'])
-            for split in ('train', 'validation', 'test')
+            for split in SPLITS
         },
+        'digest': self._digest,
     }
+
+  @functools.cached_property
+  def _digest(self) -> str:
+    """SHA-256 of all ids and labels, and of picture files what is in them."""
+    rows = []
+    for split in SPLITS:
+      columns = getattr(self, split)
+      names = [n for n in ('id', 'label', 'file_digest') if n in columns]
+      rows += zip(*(columns[name].tolist() for name in names), strict=True)
+    return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 
 
 def load(data, seed: int) -> Dataset:
@@ -110,7 +124,7 @@ def _load(data_json: str, seed: int) -> Dataset:
       validation=_rows(training, held_out),
       test=test,
   )
-  for split in ('train', 'validation', 'test'):
+  for split in SPLITS:
     for column in getattr(dataset, split).values():
       column.setflags(write=False)  # All who ask get the same arrays.
     if not len(getattr(dataset, split)['id']):

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+# The collection of what only training needs: saved to continue from, and no
+# part of the trained network.
+SCRATCH = 'scratch'
 Batch = dict[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -45,7 +48,8 @@ class Method:
 
   Attributes:
     init: rng -> (params, collections). What is trained is in params; whatever
-      else the network needs, a frozen branch included, is in collections.
+      else the network needs, a frozen branch included, is in collections, and
+      what only its training needs in collections[SCRATCH].
     loss: (params, collections, batch, rng) -> (mean loss, Aux). The batch
       holds `image` float32 [B, H, W, C], `label` int32 [B] and, if the method
       trains on maps, `map` float32 [B, H, W, C'].
@@ -118,6 +122,11 @@ class Entry:
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)
   pretrained: bool = True
+
+
+def without_scratch(collections: Any) -> dict[str, Any]:
+  """Returns the collections of the trained network."""
+  return {name: c for name, c in collections.items() if name != SCRATCH}
 
 
 def mean_metrics(**values: jax.Array) -> Metrics:

@@ -38,9 +38,11 @@ def create(config, task: base.Task) -> base.Method:
     return params, {
         'm': own,
         'branch': branch,
-        'maps': jnp.zeros((task.examples, *shape), jnp.float32),
-        'made': jnp.full(task.examples, -1, jnp.int32),
-        'step': jnp.zeros((), jnp.int32),
+        base.SCRATCH: {
+            'maps': jnp.zeros((task.examples, *shape), jnp.float32),
+            'made': jnp.full(task.examples, -1, jnp.int32),
+            'step': jnp.zeros((), jnp.int32),
+        },
     }
 
   def apply(params, collections, images, train, rng=None):
@@ -88,25 +90,25 @@ def create(config, task: base.Task) -> base.Method:
 
   def prepare(params, collections, batch):
     variables = {'params': params, 'collections': collections}
-    rows, step = batch['row'], collections['step']
+    old = collections[base.SCRATCH]
+    rows, step = batch['row'], old['step']
     now = step % options.refresh_every == 0
     maps = jax.lax.cond(
         now,
         lambda: explain(variables, batch),
-        lambda: collections['maps'][rows],
+        lambda: old['maps'][rows],
     )
-    made = jnp.where(now, step, collections['made'][rows])
+    made = jnp.where(now, step, old['made'][rows])
     # Each device has explained its part of the batch; all keep all maps.
     rows, all_maps, all_made = parallel.gather((rows, maps, made))
-    collections = {
-        **collections,
-        'maps': collections['maps'].at[rows].set(all_maps),
-        'made': collections['made'].at[rows].set(all_made),
+    scratch = {
+        'maps': old['maps'].at[rows].set(all_maps),
+        'made': old['made'].at[rows].set(all_made),
         'step': step + 1,
     }
     has_map = (made >= 0).astype(jnp.float32)
     age = (step - made).astype(jnp.float32)
-    return collections, {
+    return {**collections, base.SCRATCH: scratch}, {
         **batch, 'map': maps, 'has_map': has_map, 'map_age': age
     }
 

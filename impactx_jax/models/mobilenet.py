@@ -20,13 +20,11 @@ class Block(nn.Module):
   """A depthwise and a pointwise convolution, both normalised and cut at 6.
 
   Attributes:
-    index: Of the block, from 1; in the names of its layers.
     filters: Of the pointwise convolution.
     stride: Of the depthwise convolution.
     dtype: Of the computation.
   """
 
-  index: int
   filters: int
   stride: int
   dtype: jnp.dtype = jnp.float32
@@ -66,10 +64,8 @@ class MobileNetTrunk(nn.Module):
   def setup(self):
     self.conv1 = Stem(self.filters[0], self.dtype)
     self.blocks = [
-        Block(i, filters, stride, self.dtype)
-        for i, (filters, (_, stride)) in enumerate(
-            zip(self.filters[1:], BLOCKS, strict=True), start=1
-        )
+        Block(filters, stride, self.dtype)
+        for filters, (_, stride) in zip(self.filters[1:], BLOCKS, strict=True)
     ]
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -114,7 +110,7 @@ class AttentionStage(nn.Module):
   @nn.compact
   def __call__(self, stem: jax.Array, train: bool = False) -> jax.Array:
     for i, filters in enumerate(self.filters, start=STEM_BLOCKS + 1):
-      stem = Block(i, filters, 1, self.dtype, name=f'block{i}')(stem, train)
+      stem = Block(filters, 1, self.dtype, name=f'block{i}')(stem, train)
     return stem
 
 

@@ -60,6 +60,23 @@ def test_ids_of_pictures_survive_moving_the_folder(folder, tmp_path):
   }
 
 
+def test_fingerprint_is_of_these_pictures_in_these_classes(folder, tmp_path):
+  found = load('image_folder', folder).fingerprint()
+  copies = [tmp_path / name for name in ('same', 'relabelled', 'replaced')]
+  for copy in copies:
+    shutil.copytree(folder, copy)
+  same, relabelled, replaced = copies
+  (relabelled / 'train/dog/0.png').rename(relabelled / 'train/dog/x.png')
+  (relabelled / 'train/cat/0.png').rename(relabelled / 'train/dog/0.png')
+  (relabelled / 'train/dog/x.png').rename(relabelled / 'train/cat/0.png')
+  draw(replaced / 'test/owl/0.png', (1, 2, 3))
+  assert load('image_folder', same).fingerprint() == found
+  for copy in (relabelled, replaced):
+    other = load('image_folder', copy).fingerprint()
+    assert other | {'digest': ''} == found | {'digest': ''}
+    assert other['digest'] != found['digest']
+
+
 def test_without_a_test_folder_a_share_is_held_out_and_said_so(
     folder, tmp_path, caplog
 ):

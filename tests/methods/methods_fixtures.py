@@ -3,6 +3,7 @@
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import train
+from impactx_jax.methods import base
 from impactx_jax.configs import common
 from impactx_jax.methods.base import Task
 import jax
@@ -118,6 +119,11 @@ class Trainer:
   def variables(self):
     """Of the network as it is now, as NumPy arrays."""
     return jax.device_get(train.variables_of(self.state))
+
+  @property
+  def scratch(self):
+    """What only training needs, as NumPy arrays."""
+    return jax.device_get(self.state.collections[base.SCRATCH])
 
   def step(self, batch):
     """Makes one update; returns the mean of each metric that counted."""

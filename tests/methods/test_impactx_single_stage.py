@@ -6,8 +6,9 @@ from etils import epath
 from impactx_jax import checks
 from impactx_jax import checkpoints
 from impactx_jax import losses
-from impactx_jax import restore
 from impactx_jax import train
+from impactx_jax.methods.base import SCRATCH
+from impactx_jax.methods.base import without_scratch
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,14 +99,14 @@ def test_a_refresh_explains_the_batch_with_the_model_of_that_moment(
   for step in range(3):
     trainer.step(batches[step % 2])
     # Images are mirrored for the loss, and explained before.
-    kept = trainer.variables['collections']
+    kept = trainer.scratch
     np.testing.assert_allclose(kept['maps'][[5, 0, 7, 2]], first, atol=1e-4)
     assert np.flatnonzero(kept['made'] >= 0).tolist() == [0, 2, 5, 7]
     others = np.delete(kept['maps'], [0, 2, 5, 7], axis=0)
     assert not others.any()
   second = explained(method, trainer.variables, batches[1], config)
   trainer.step(batches[1])
-  kept = trainer.variables['collections']
+  kept = trainer.scratch
   np.testing.assert_allclose(kept['maps'][[1, 2, 3, 4]], second, atol=1e-4)
   np.testing.assert_allclose(kept['maps'][[5, 0, 7]], first[:3], atol=1e-4)
   # Example 2 has been explained twice, by two models.
@@ -133,7 +134,7 @@ def test_before_its_first_refresh_an_example_has_no_map(method, prepare):
   assert found[0][1] == [0, 0, 0, 0]
   assert found[1][1][:2] == [1, 1]
   assert found[3][1] == [0, 0, 0, 0]
-  assert variables['collections']['step'] == 4
+  assert variables['collections'][SCRATCH]['step'] == 4
 
 
 def test_the_mse_counts_where_there_is_a_map(method, prepare):
@@ -188,15 +189,14 @@ def test_m_is_trained_as_well(trainer):
   assert set(after['m']) == {'trunk', 'head'}
 
 
-def test_prediction_needs_no_maps_and_heeds_none(method):
+def test_prediction_needs_no_maps(method):
   variables = init(method)
   images = make_batch()['image']
   prediction = predict(method, variables, images)
   assert prediction.logits.shape == (8, NUM_CLASSES)
   assert prediction.attribution.shape == (8, *SHAPE[:2], 1)
-  maps = jnp.ones_like(variables['collections']['maps'])
   other = {
-      **variables, 'collections': {**variables['collections'], 'maps': maps}
+      **variables, 'collections': without_scratch(variables['collections'])
   }
   jax.tree.map(
       np.testing.assert_array_equal, predict(method, other, images),
@@ -213,7 +213,7 @@ def columns():
 
 
 def fit(made, directory, epochs):
-  """Trains; returns the Fit and the variables of the last epoch."""
+  """Trains; returns the Fit and the state after the last epoch."""
   method, config = made
   training = config.classifier.training.copy_and_resolve_references()
   training.update(epochs=epochs, batch_size=4, schedule='constant')
@@ -221,10 +221,10 @@ def fit(made, directory, epochs):
       method, {'train': columns(), 'validation': columns()},
       training=training, seed=3, directory=epath.Path(directory),
   )
-  last = result.history[-1]['step']
-  return result, checkpoints.restore_variables(
-      directory, last, restore.shapes(method)
-  )
+  state = train.initial_state(method, train.create_optimizer(training, 1), 3)
+  with checkpoints.Checkpoints(directory) as saved:
+    last, _ = saved.restore_latest(state)
+  return result, last
 
 
 def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
@@ -232,16 +232,16 @@ def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
   config.attribution.explainer = 'partition_grid'  # It compiles faster.
   config.attribution.grid = 2
   made = make_method(NAME, config, EXAMPLES)[0], config
-  undisturbed, variables = fit(made, tmp_path / 'whole', 3)
+  undisturbed, state = fit(made, tmp_path / 'whole', 3)
   for epochs in (1, 3):
     continued, found = fit(made, tmp_path / 'pieces', epochs)
   assert continued == undisturbed
-  jax.tree.map(np.testing.assert_array_equal, found, variables)
+  jax.tree.map(np.testing.assert_array_equal, found, state)
   # Nine steps, of which 0, 3 and 6 explained their batches.
-  collections = found['collections']
-  assert collections['step'] == 9
-  assert set(collections['made'].tolist()) <= {-1, 0, 3, 6}
-  assert 6 in collections['made']
+  scratch = found.collections[SCRATCH]
+  assert scratch['step'] == 9
+  assert set(scratch['made'].tolist()) <= {-1, 0, 3, 6}
+  assert 6 in scratch['made']
   shares = [epoch['train/mapped'] for epoch in undisturbed.history]
   assert shares[0] < shares[-1]
 

@@ -3,6 +3,7 @@
 import json
 
 from impactx_jax.report import comparison
+from impactx_jax.report import comparison_formats
 import numpy as np
 
 EXAMPLES = 200
@@ -22,6 +23,7 @@ def result(method, seed, right, **fields) -> comparison.Result:
       'parameters': 1000,
       'seconds': 10.0,
       'evaluations': 0,
+      'examples': 1000,
   } | fields
   return comparison.Result(method=method, seed=seed, **fields)
 
@@ -54,7 +56,7 @@ def verdict(method, *results) -> str:
 
 def strict(table, config=None):
   """The table as JSON, there and back, without NaN."""
-  content = comparison.as_json(table, config or {})
+  content = comparison_formats.as_json(table, config or {})
   return json.loads(json.dumps(content, allow_nan=False))
 
 
@@ -62,7 +64,7 @@ def cells(table) -> dict[str, dict[str, str]]:
   """The cells of the Markdown table, by method and column."""
   lines = [
       [cell.strip() for cell in line.strip('|').split('|')]
-      for line in comparison.markdown(table).splitlines()
+      for line in comparison_formats.markdown(table).splitlines()
       if line.startswith('| ')
   ]
   names, _, *rows = lines

@@ -3,6 +3,7 @@
 import math
 
 from impactx_jax.report import comparison
+from impactx_jax.report import comparison_formats
 import numpy as np
 import pytest
 from tests.report.comparison_fixtures import A
@@ -76,8 +77,8 @@ def test_a_and_the_control_are_not_compared_with_themselves():
 
 @pytest.mark.parametrize(('differences', 'expected'), [
     (BETTER, 'better than A'),
-    (NO_DIFFERENT, 'no different from A'),
-    ((0,) * 5, 'no different from A'),
+    (NO_DIFFERENT, 'not shown to differ from A'),
+    ((0,) * 5, 'not shown to differ from A'),
     (WORSE, 'worse than A'),
 ])
 def test_verdict_against_a(differences, expected):
@@ -86,7 +87,7 @@ def test_verdict_against_a(differences, expected):
 
 @pytest.mark.parametrize(('control', 'expected'), [
     (WORSE, 'better than lambda = 0'),
-    (BETTER, 'no different from lambda = 0'),
+    (BETTER, 'not shown to differ from lambda = 0'),
     ((20, 22, 21, 22, 20), 'worse than lambda = 0'),
     (WORSE[:4], 'too few seeds against lambda = 0'),
 ])
@@ -95,6 +96,21 @@ def test_verdict_against_lambda_0(control, expected):
       'impactx', differing('impactx', BETTER),
       differing('impactx_lambda0', control),
   ) == f'better than A, {expected}'
+
+
+@pytest.mark.parametrize(('significant', 'expected'), [
+    (2, 'not shown to differ from A'), (3, 'better than A'),
+])
+def test_a_verdict_takes_most_of_mcnemars_tests_as_well(significant, expected):
+  ours = [
+      swapped('abn', seed, gained=10, lost=1 if seed < significant else 3)
+      for seed in range(5)
+  ]
+  table = make_table(runs('baseline', [100] * 5), ours)
+  row = row_of(table, 'abn')
+  assert row.to_baseline.interval.low > 0
+  assert row.to_baseline.significant() == f'{significant} better, 0 worse of 5'
+  assert row.verdict() == expected
 
 
 @pytest.mark.parametrize('count', [1, 2, 4])
@@ -164,7 +180,8 @@ def test_a_shared_classifier_is_noted(shared):
       runs('baseline', (140, 140), shared=shared), runs('impactx', (150, 148))
   )
   assert table.shared == strict(table)['shared_classifier'] == shared
-  assert ('share one classifier' in comparison.markdown(table)) == shared
+  text = comparison_formats.markdown(table)
+  assert ('share one classifier' in text) == shared
 
 
 def test_intervals_against_a_shared_classifier_are_of_ours_alone():

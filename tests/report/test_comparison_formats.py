@@ -3,7 +3,7 @@
 import csv
 import io
 
-from impactx_jax.report import comparison
+from impactx_jax.report import comparison_formats
 from impactx_jax.report import paper
 import pytest
 from tests.report.comparison_fixtures import cells
@@ -27,7 +27,7 @@ def mixed_table(**names):
 
 
 def test_markdown_has_a_row_a_method_under_a_heading():
-  text = comparison.markdown(mixed_table())
+  text = comparison_formats.markdown(mixed_table())
   assert text.startswith('digits, lenet5\n\n| method | seeds |')
   assert list(cells(mixed_table())) == ['baseline', 'impactx', 'abn']
   assert '95 %' in text and 'McNemar' in text
@@ -56,6 +56,22 @@ def test_markdown_leaves_blank_what_is_not_there():
     assert found[method][column] == ''
 
 
+def test_rows_trained_on_different_numbers_of_images_are_noted():
+  few = make_table(runs('baseline', (140,)), runs('abn', (150,), examples=500))
+  for text in (
+      comparison_formats.markdown(few), comparison_formats.plain(few)
+  ):
+    text = ' '.join(text.split())
+    assert 'different numbers of images' in text
+    assert 'baseline 1,000, abn 500' in text
+  assert 'numbers of images' not in comparison_formats.markdown(mixed_table())
+
+
+def test_one_network_for_all_seeds_has_no_deviation():
+  table = make_table(runs('baseline', (140, 140), shared=True))
+  assert cells(table)['baseline']['test %'] == '70.00'
+
+
 def test_a_field_that_one_seed_lacks_has_no_mean():
   table = make_table(
       [result('abn', 0, 140, map_r2=0.5), result('abn', 1, 140)]
@@ -64,7 +80,8 @@ def test_a_field_that_one_seed_lacks_has_no_mean():
 
 
 def test_csv_has_a_line_a_run():
-  lines = list(csv.DictReader(io.StringIO(comparison.csv(mixed_table()))))
+  text = comparison_formats.csv(mixed_table())
+  lines = list(csv.DictReader(io.StringIO(text)))
   assert [(line['method'], line['seed']) for line in lines] == [
       ('baseline', '0'), ('baseline', '1'), ('impactx', '0'),
       ('impactx', '1'), ('abn', '0'),
@@ -80,7 +97,7 @@ def test_csv_has_a_line_a_run():
 
 
 def test_csv_quotes_a_name_with_a_comma():
-  text = comparison.csv(mixed_table(model='my, "net".py'))
+  text = comparison_formats.csv(mixed_table(model='my, "net".py'))
   (first, *_) = csv.DictReader(io.StringIO(text))
   assert first['model'] == 'my, "net".py'
 
@@ -104,7 +121,7 @@ def test_json_is_strict_and_holds_every_run():
 
 
 def test_the_terminal_shows_a_line_a_method():
-  text = comparison.plain(mixed_table())
+  text = comparison_formats.plain(mixed_table())
   assert all(len(line) <= 120 for line in text.splitlines())
   for part in ('baseline', 'impactx', 'abn', '71.00 ± 1.41', 'verdict'):
     assert part in text
@@ -112,9 +129,9 @@ def test_the_terminal_shows_a_line_a_method():
 
 def test_nothing_finished_is_said_in_every_format():
   table = make_table()
-  assert 'Nothing is finished yet.' in comparison.markdown(table)
-  assert 'Nothing is finished yet.' in comparison.plain(table)
-  assert len(comparison.csv(table).splitlines()) == 1
+  assert 'Nothing is finished yet.' in comparison_formats.markdown(table)
+  assert 'Nothing is finished yet.' in comparison_formats.plain(table)
+  assert len(comparison_formats.csv(table).splitlines()) == 1
   assert strict(table)['rows'] == []
 
 
