@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
 from attribution import files
 from etils import epath
 from impactx_jax import checkpoints
@@ -89,3 +90,9 @@ def fit(
           f'{summary["seconds"]:.0f}',
       ]],
   ) + '\n')
+  if result.best_accuracy <= 1 / len(data['class_names']):
+    logging.warning(
+        '%s is no better than chance on the validation images: there is '
+        'nothing in it to explain. Train it longer (training.epochs, '
+        'training.patience), or with another learning rate.', directory,
+    )

@@ -17,7 +17,8 @@ seeds share those of DIR2.
   impactx-table --config=quickstart --workdir=runs/table --seeds=5
 """
 SEEDS = flags.DEFINE_string(
-    'seeds', '5', 'How many, from 0 on; or which, such as 3,5-9.'
+    'seeds', '5',
+    'How many, from 0 on; or which, such as 3,5-9; seed 3 alone is 3-3.',
 )
 METHODS = flags.DEFINE_list(
     'methods', ['baseline', 'impactx', 'impactx_lambda0', 'impactx_shuffled'],
