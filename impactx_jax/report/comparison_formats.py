@@ -64,16 +64,17 @@ def _notes(table: comparison.Table) -> str:
         ' All seeds share one classifier A: for the methods around it they are '
         'the seeds of stage two alone.'
     )
-  counts = {
-      row.method: round(row.mean('examples')) for row in table.rows
-  }
-  if len({*counts.values()}) > 1:
-    text += (
-        ' The rows are trained on different numbers of images, and so cannot '
-        'be compared as methods: '
-        + ', '.join(f'{name} {n:,}' for name, n in counts.items())
-        + '.'
-    )
+  by_seed: dict[int, dict[str, int]] = {}
+  for row in table.rows:
+    for result in row.results:
+      by_seed.setdefault(result.seed, {})[row.method] = result.examples
+  for seed, counts in by_seed.items():
+    if len({*counts.values()}) > 1:
+      numbers = ', '.join(f'{name} {n:,}' for name, n in counts.items())
+      return (
+          f'{text} The rows are trained on different numbers of images, and so '
+          f'cannot be compared as methods; with seed {seed}: {numbers}.'
+      )
   return text
 
 

@@ -64,7 +64,12 @@ def test_rows_trained_on_different_numbers_of_images_are_noted():
     text = ' '.join(text.split())
     assert 'different numbers of images' in text
     assert 'baseline 1,000, abn 500' in text
-  assert 'numbers of images' not in comparison_formats.markdown(mixed_table())
+  # Seeds may differ, for each splits the data in its own way.
+  same = make_table(
+      runs('baseline', (140,)), runs('baseline', (140,), 1, examples=990),
+      runs('abn', (140,)),
+  )
+  assert 'numbers of images' not in comparison_formats.markdown(same)
 
 
 def test_one_network_for_all_seeds_has_no_deviation():
