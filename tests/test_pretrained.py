@@ -170,13 +170,19 @@ def run_config(small_mobilenet, data_dir):
   return config
 
 
-def test_stage_one_starts_from_keras_weights_and_says_so(
-    small_mobilenet, data_dir, tmp_path, monkeypatch, capsys
-):
-  fits = {}
+@pytest.fixture
+def fits(monkeypatch):
+  """What a training run is given, which then trains nothing."""
+  given = {}
   monkeypatch.setattr(
-      runs, 'fit', lambda *arguments, **options: fits.update(options)
+      runs, 'fit', lambda *arguments, **options: given.update(options)
   )
+  return given
+
+
+def test_stage_one_starts_from_keras_weights_and_says_so(
+    small_mobilenet, data_dir, tmp_path, fits, capsys
+):
   config = run_config(small_mobilenet, data_dir)
   pipeline.run(config, tmp_path, 'classifier')
   fresh = restore.shapes(make_method(config, 32, classes=10))
@@ -195,12 +201,8 @@ def test_stage_one_starts_from_keras_weights_and_says_so(
 
 
 def test_other_keras_weights_than_a_started_from_are_refused(
-    small_mobilenet, data_dir, tmp_path, monkeypatch
+    small_mobilenet, data_dir, tmp_path, fits
 ):
-  fits = {}
-  monkeypatch.setattr(
-      runs, 'fit', lambda *arguments, **options: fits.update(options)
-  )
   config = run_config(small_mobilenet, data_dir)
   pipeline.run(config, tmp_path, 'classifier')
   fresh = restore.shapes(make_method(config, 32, classes=10))
