@@ -3,6 +3,7 @@
   DIR/shared/            what no field of the grid changes: classifier, maps
   DIR/trials/00017/      the workdir of trial 17 of the grid
   DIR/trials.jsonl       a line for each finished trial
+  DIR/trials.png         the best 40 as a picture, in the order of the grid
   DIR/best.json          the best of them, and the flags that repeat it
 """
 
@@ -19,6 +20,7 @@ from impactx_jax import cli
 from impactx_jax import grids
 import joblib
 from ml_collections import ConfigDict
+import numpy as np
 
 USAGE = """
 impactx-sweep --sweep=NAME|FILE --config=NAME|FILE --workdir=DIR
@@ -26,11 +28,12 @@ impactx-sweep --sweep=NAME|FILE --config=NAME|FILE --workdir=DIR
 
 Trains one trial for each point of a grid, or for N of them drawn at random, or
 continues where it was interrupted. Writes a line for each trial to
-DIR/trials.jsonl and the best by validation accuracy to DIR/best.json. The test
-split is never looked at.
+DIR/trials.jsonl, the best by validation accuracy to DIR/best.json, and a
+picture to DIR/trials.png. The test split is never looked at.
 
   impactx-sweep --sweep=lambda_ --config=quickstart --workdir=runs/sweep
 """
+MAX_DRAWN = 40
 SWEEP = flags.DEFINE_string(
     'sweep', None, 'A file with get_sweep(), or the name of one of '
     'configs/sweeps.',
@@ -226,7 +229,7 @@ def _report(root, results: list[dict[str, Any]]) -> None:
   rows = [
       [
           r['trial'],
-          ' '.join(f'{k}={v}' for k, v in r['fields'].items()),
+          _label(r['fields']),
           f'{100 * r["validation_accuracy"]:.2f}',
           '' if r['map_r2'] is None else f'{r["map_r2"]:.3f}',
           f'{r["examples"]["validation"]:,}',
@@ -251,7 +254,34 @@ def _report(root, results: list[dict[str, Any]]) -> None:
         shlex.quote(f'--config.{k}={v}') for k, v in best['fields'].items()
     ]
     files.write_json(root / 'best.json', {**best, 'flags': overrides})
-    print(f'\nBest: {" ".join(overrides)}\nTrials: {root}/trials.jsonl')
+    draw(root / 'trials.png', good)
+    print(
+        f'\nBest: {" ".join(overrides)}\nTrials: {root}/trials.jsonl, '
+        f'{root}/trials.png'
+    )
+
+
+def _label(fields: dict[str, Any]) -> str:
+  return ' '.join(f'{name}={value}' for name, value in fields.items())
+
+
+def draw(path, best_first: list[dict[str, Any]]) -> None:
+  """Draws the best `MAX_DRAWN` trials in the order of the grid.
+
+  Args:
+    path: Of the PNG.
+    best_first: Lines of trials.jsonl without an error.
+  """
+  from impactx_jax.report import figures
+
+  shown = sorted(best_first[:MAX_DRAWN], key=lambda result: result['trial'])
+  accuracies = np.array([result['validation_accuracy'] for result in shown])
+  images = np.array([result['examples']['validation'] for result in shown])
+  picture = figures.trials(
+      [_label(result['fields']) for result in shown], accuracies,
+      np.sqrt(accuracies * (1 - accuracies) / images),
+  )
+  figures.save(path, picture)
 
 
 def main(config, workdir: str) -> None:

@@ -14,7 +14,9 @@ from impactx_jax import sweep
 from impactx_jax import train
 from impactx_jax.configs import common
 from impactx_jax.data import builders
+from impactx_jax.report import figures
 from joblib.externals import loky
+from matplotlib import image as image_lib
 from ml_collections import config_flags
 import pytest
 from tests import table_fixtures
@@ -123,7 +125,7 @@ def shared_with(config, finished):
 
 def test_the_trials_share_one_classifier_and_its_maps(finished):
   assert names_in(finished) == {
-      'shared', 'trials', 'trials.jsonl', 'best.json'
+      'shared', 'trials', 'trials.jsonl', 'trials.png', 'best.json'
   }
   assert names_in(finished / 'shared') == {'config.json', 'classifier', 'maps'}
   assert names_in(finished / 'trials') == {'00000', '00001', '00002', '00003'}
@@ -175,6 +177,35 @@ def test_the_best_is_the_best_by_validation(finished):
       line for line in good if line['validation_accuracy'] == highest
   )
   assert {name: best[name] for name in first} == first
+
+
+def test_the_picture_has_the_best_in_the_order_of_the_grid(
+    finished, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(sweep, 'MAX_DRAWN', 2)
+  drawn, draw = [], figures.trials
+  monkeypatch.setattr(
+      figures, 'trials', lambda *rows: drawn.extend(rows) or draw(*rows)
+  )
+  _, *good = read_lines(finished)
+  good.sort(key=lambda line: (-line['validation_accuracy'], line['trial']))
+  for line, images in zip(good, (100, 400, 900), strict=True):
+    line['examples'] = {'validation': images}
+  worst = good.pop()
+  sweep.draw(tmp_path / 'trials.png', [*good, worst])
+  labels, accuracies, errors = drawn
+  first, second = sorted(good, key=lambda line: line['trial'])
+  assert [label.split('=')[1] for label in labels] == [
+      str(value) for line in (first, second) for value in
+      line['fields'].values()
+  ]
+  rows = zip((first, second), accuracies, errors, strict=True)
+  for line, accuracy, error in rows:
+    assert accuracy == line['validation_accuracy']
+    variance = accuracy * (1 - accuracy) / line['examples']['validation']
+    assert error == pytest.approx(variance ** 0.5)
+  pixels = image_lib.imread(tmp_path / 'trials.png')
+  assert pixels.shape[2] == 4 and pixels.std() > 0
 
 
 def test_the_flags_of_the_best_repeat_it(finished, monkeypatch):

@@ -3,8 +3,9 @@
   impactx-sweep --sweep=budget --config=cifar10_lenet5 --workdir=DIR \
       --config.data.data_dir=DATA_DIR
 
-The classifier is shared, in DIR/shared or --config.classifier.workdir; each
-trial makes its own maps.
+Evaluations of shap's tree, then a grid's cells; beside them lambda = 0, which
+learns nothing of its maps. The classifier is shared, in DIR/shared or
+--config.classifier.workdir; each trial makes its own maps.
 """
 
 
@@ -13,13 +14,14 @@ def get_sweep():
   return {
       'stage': 'impactx',
       'grid': [
+          {'method.lambda_': [0.0], 'attribution.max_evals': [250]},
           {
               'attribution.explainer': ['partition'],
               'attribution.max_evals': [250, 500, 1000, 2000],
           },
           {
               'attribution.explainer': ['partition_grid'],
-              'attribution.grid': [8],
+              'attribution.grid': [8, 16],
           },
       ],
   }

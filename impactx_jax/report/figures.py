@@ -4,6 +4,8 @@ import base64
 from collections.abc import Sequence
 import io
 
+from attribution import files
+from etils import epath
 from matplotlib import colormaps
 from matplotlib import figure
 from matplotlib import image as image_lib
@@ -96,6 +98,15 @@ def svg(picture: figure.Figure) -> str:
   return _data_url('image/svg+xml', file.getvalue())
 
 
+def save(path: epath.Path, picture: figure.Figure) -> None:
+  """Writes a figure as a PNG."""
+  file = io.BytesIO()
+  picture.savefig(file, format='png', facecolor='white')
+  files.write_atomically(
+      path, lambda name: epath.Path(name).write_bytes(file.getvalue())
+  )
+
+
 def _data_url(kind: str, content: bytes) -> str:
   return f'data:{kind};base64,{base64.b64encode(content).decode()}'
 
@@ -182,4 +193,26 @@ def per_class(
       frameon=False, fontsize=9, ncols=len(accuracies), loc='lower left',
       bbox_to_anchor=(0, 1),
   )
+  return picture
+
+
+def trials(
+    labels: Sequence[str], accuracies: np.ndarray, errors: np.ndarray
+) -> figure.Figure:
+  """Draws a row for each trial: a dot, and one standard error either way.
+
+  Args:
+    labels: Of the T rows, the first on top.
+    accuracies: float [T] in [0, 1].
+    errors: float [T], the standard error of each.
+  """
+  picture, axes = _axes(9, 0.9 + 0.28 * len(labels))
+  rows = np.arange(len(labels))[::-1]
+  axes.errorbar(
+      100 * accuracies, rows, xerr=100 * errors, fmt='o', color=COLOURS[0],
+      ecolor=COLOURS[7],
+  )
+  axes.set_yticks(rows, labels, fontsize=8)
+  axes.grid(axis='y', alpha=0.25)
+  axes.set(xlabel='validation accuracy, % ± one standard error')
   return picture

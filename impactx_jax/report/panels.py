@@ -1,9 +1,7 @@
 """Panels like the paper's figures 3 to 5: image, maps and MoRF curves."""
 
 from collections.abc import Sequence
-import io
 
-from attribution import files
 from etils import epath
 from impactx_jax.report import figures
 from matplotlib import figure
@@ -80,7 +78,7 @@ def draw(
       axis.set_title('MoRF: probability as regions become noise', fontsize=9)
       axis.legend(fontsize=8, frameon=False)
   axes[-1, 3].set_xlabel('% of the image replaced', fontsize=8)
-  _save(path, picture)
+  figures.save(path, picture)
 
 
 def draw_one(
@@ -104,12 +102,4 @@ def draw_one(
     axis.imshow(pixels)
     axis.set_title(text, fontsize=10)
     axis.set(xticks=[], yticks=[])
-  _save(path, picture)
-
-
-def _save(path: epath.Path, picture: figure.Figure) -> None:
-  png = io.BytesIO()
-  picture.savefig(png, format='png', facecolor='white')
-  files.write_atomically(
-      path, lambda name: epath.Path(name).write_bytes(png.getvalue())
-  )
+  figures.save(path, picture)
