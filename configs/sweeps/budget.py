@@ -21,7 +21,7 @@ def get_sweep():
           },
           {
               'attribution.explainer': ['partition_grid'],
-              'attribution.grid': [8, 16],
+              'attribution.grid': [4, 8],
           },
       ],
   }
