@@ -175,6 +175,30 @@ def unmapped(manifest: dict[str, Any]) -> int:
   )
 
 
+def check(
+    directory: epath.PathLike,
+    manifest: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+  """Raises InputError unless the manifest of a directory says what it must.
+
+  Args:
+    directory: Where the shards are.
+    manifest: Of these.
+    expected: (Part of) its entries.
+  """
+  # As JSON keeps it: the manifest has lists where a config has tuples.
+  expected = json.loads(json.dumps(expected))
+  for name, wanted in expected.items():
+    if manifest.get(name) != wanted:
+      raise InputError(
+          f'The maps in {directory} were made with another {name}: the '
+          f'manifest says {_short(manifest.get(name))}, wanted is '
+          f'{_short(wanted)}. Use the workdir they were made for, or delete '
+          'the directory and run --stage=maps again.'
+      )
+
+
 def read(
     directory: epath.PathLike, expected: dict[str, Any] | None = None
 ) -> tuple[Columns, dict[str, Any]]:
@@ -193,16 +217,7 @@ def read(
   """
   directory = epath.Path(directory)
   manifest = read_manifest(directory)
-  # As JSON keeps it: the manifest has lists where a config has tuples.
-  expected = json.loads(json.dumps(expected or {}))
-  for name, wanted in expected.items():
-    if manifest.get(name) != wanted:
-      raise InputError(
-          f'The maps in {directory} were made with another {name}: the '
-          f'manifest says {_short(manifest.get(name))}, wanted is '
-          f'{_short(wanted)}. Use the workdir they were made for, or delete '
-          'the directory and run --stage=maps again.'
-      )
+  check(directory, manifest, expected or {})
   parts = []
   for shard in manifest['shards']:
     path = directory / shard['name']

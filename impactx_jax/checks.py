@@ -194,9 +194,8 @@ def check_sizes(config, data, todo) -> None:
       'method', and whether it is on the images that have maps alone.
   """
   name = config.method.name
-  if methods.METHODS[name].maps or name == 'impactx_single_stage':
-    check_cells(config.method, data['image_shape'])
   if name.startswith('impactx'):
+    check_cells(config.method, data['image_shape'])
     check_decoder(config.method, data['image_shape'])
   images = data['examples']['train']
   mapped = map_data.share(

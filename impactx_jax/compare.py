@@ -157,7 +157,10 @@ def _write(
       if (result := _result(one, seed, name))
   ]
   table = comparison.make_table(
-      results, data=config.data.name, model=config.model.name
+      results,
+      data=config.data.name,
+      model=config.model.name,
+      as_published=config.data.label_fraction == config.model.width == 1,
   )
   if parallel.is_main_process():
     workdir.mkdir(parents=True, exist_ok=True)

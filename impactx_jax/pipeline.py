@@ -271,11 +271,11 @@ class Pipeline(workspace.Workspace):
     method, variables = restore.network(home.workdir, stage)
     columns = self.dataset.test
     if method.predicts_from_maps:
-      kind = methods.maps_of(methods.config_of(name, self.config))
-      data = self.dataset.fingerprint()
-      columns = map_data.targets(
-          self.read_maps(kind, data), self.config.method, self.config.seed
-      )['test']
+      config = methods.config_of(name, self.config)
+      maps = self.read_maps(
+          methods.maps_of(config), self.dataset.fingerprint()
+      )
+      columns = map_data.targets(maps, config.method, config.seed)['test']
     result = evaluate.test(
         method, variables, columns, self.config.evaluation.batch_size
     ) | {'digest': summary['digest'], 'map_r2': summary['map_r2']}

@@ -4,7 +4,7 @@
   DIR/trials/00017/      the workdir of trial 17 of the grid
   DIR/trials.jsonl       a line for each finished trial
   DIR/trials.png         the best 40 as a picture, in the order of the grid
-  DIR/best.json          the best of them, and the flags that repeat it
+  DIR/best.json          the best of them, and its fields as flags
 """
 
 from collections.abc import Iterator
@@ -75,6 +75,7 @@ def run(
   chosen = grids.choose(len(grid), trials, config.seed)
   for i in chosen:
     checks.check(grids.config_of(config, grid[i]))
+  finished = _finished(root / 'trials.jsonl', grid)
   config = _share(config, root / 'shared', _shared_sections(stage, grid))
   configs = {i: grids.config_of(config, grid[i]) for i in chosen}
   places = {i: root / 'trials' / f'{i:05d}' for i in chosen}
@@ -84,7 +85,6 @@ def run(
       one.make_maps()  # Of every kind, before two trials need them at once.
   for data in {c.data.to_json(): c.data for c in configs.values()}.values():
     builders.find(data)  # Prepared, before two trials need it at once.
-  finished = _finished(root / 'trials.jsonl', grid)
 
   def write(result):
     finished[result['trial']] = result

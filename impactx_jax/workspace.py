@@ -102,9 +102,23 @@ class Workspace:
           'this run is to train its own. Give the classifier as well, with '
           '--config.classifier.workdir=DIR.'
       )
+    else:
+      self._check_maps()
     for name in self.method_names:
       config = methods.config_of(name, self.config)
       workdirs.check_stage(self.workdir, name, config)
+
+  def _check_maps(self) -> None:
+    """Refuses complete maps of another workdir that are not of this config."""
+    config = methods.config_of(self.config.method.name, self.config)
+    kind = methods.maps_of(config)
+    directory = self.maps_home.workdir / map_data.KINDS.get(kind, '')
+    if kind and records.is_complete(directory):
+      manifest = records.read_manifest(directory)
+      # Of A where it is trained; the data themselves are not loaded yet.
+      summary = workdirs.read_summary(self.home.workdir / 'classifier')
+      data = (summary or manifest)['data']
+      records.check(directory, manifest, self.map_settings(kind, data))
 
   def check_sizes(self, stage: str) -> None:
     """Refuses, before any work, what a training to come cannot handle."""
@@ -177,7 +191,10 @@ class Workspace:
   def evaluations(self, name: str) -> int:
     """Counts the model evaluations that a trained method's maps took."""
     config = methods.config_of(name, self.config)
-    if name == 'impactx_single_stage':
+    entry = methods.METHODS[name]
+    if entry.control and not config.method.lambda_:
+      return 0  # Nothing is learned from its maps.
+    if entry is methods.SINGLE_STAGE:
       summary = workdirs.read_summary(self.workdir / name)
       training = config.classifier.training
       epoch = summary['examples']['train'] // training.batch_size
@@ -185,7 +202,7 @@ class Workspace:
       explained = -(-steps // config.method.refresh_every) * training.batch_size
       config.attribution.max_evals = config.method.refresh_evals
       return explained * teachers.evaluations(config.attribution)
-    if not methods.METHODS[name].maps:
+    if not entry.maps:
       return 0
     folder = map_data.KINDS[methods.maps_of(config)]
     manifest = records.read_manifest(self.maps_home.workdir / folder)

@@ -54,6 +54,7 @@ def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
   assert {r['method'] for r in rows if r['runs'][0]['map_r2'] is not None} == {
       'impactx', methods.CONTROL, 'impactx_shuffled', 'impactx_random',
       'impactx_other_class', 'impactx_single_stage',
+      'impactx_single_stage_lambda0',
   }
 
 
@@ -66,6 +67,7 @@ def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
       160 * 20,
   )
   assert found == dict.fromkeys(methods.METHODS, 0) | on_maps | {
+      'impactx_lambda0': 0,  # It learns nothing from its maps.
       'wae': (160 + 360) * 20,  # It explains the test images as well.
       # 16 steps; at the first and the eleventh, 16 images are explained.
       'impactx_single_stage': 2 * 16 * 10,

@@ -2,6 +2,8 @@
 
 import json
 
+from attribution.errors import InputError
+from impactx_jax import compare
 from impactx_jax import pipeline
 import pytest
 from tests import pipeline_fixtures
@@ -109,13 +111,41 @@ def test_shared_maps_without_their_classifier_are_refused_before_stage_one(
 
 
 @pytest.mark.usefixtures('no_work')
-def test_shared_maps_of_other_settings_are_refused(config, tmp_path):
+@pytest.mark.parametrize('stage', ['all', 'impactx'])
+def test_shared_maps_of_other_settings_are_refused(config, tmp_path, stage):
   config.attribution.max_evals = 50
   refused(
-      config, tmp_path / 'run', 'impactx', config.attribution.workdir,
+      config, tmp_path / 'run', stage, config.attribution.workdir,
       'another attribution', '50',
   )
   assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+@pytest.mark.parametrize(('path', 'value', 'part'), [
+    ('seed', 8, 'another seed'),
+    ('data.validation_fraction', 0.2, 'another validation_fraction'),
+])
+def test_a_teachers_maps_of_another_split_are_refused_before_stage_one(
+    config, finished_workdir, tmp_path, path, value, part
+):
+  config.seed = 0
+  config.classifier.workdir = ''
+  config.attribution.classifier = str(finished_workdir)
+  set_field(config, path, value)
+  refused(config, tmp_path / 'run', 'all', config.attribution.workdir, part)
+  assert not begun(tmp_path / 'run')
+
+
+@pytest.mark.usefixtures('no_work')
+def test_a_table_refuses_shared_maps_before_its_first_training(
+    config, tmp_path
+):
+  config.attribution.max_evals = 50
+  plan = compare.Plan.parse('1', ['abn', 'impactx'])
+  with pytest.raises(InputError, match='another attribution'):
+    compare.run(config, tmp_path / 'table', plan)
+  assert not (tmp_path / 'table').exists()
 
 
 @pytest.mark.usefixtures('no_work')

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import sys
 
 from absl import flags
@@ -141,7 +142,8 @@ def test_each_trial_has_a_line_with_its_fields(finished):
   for line in lines[1:]:
     assert 0 <= line['validation_accuracy'] <= 1
     assert (line['epochs'], line['best_epoch']) == (1, 1)
-    assert line['evaluations'] == 160 * 20
+    learned = line['fields'].get('method.lambda_', 1.0) > 0
+    assert line['evaluations'] == learned * 160 * 20
     assert sum(line['examples'].values()) == 160
 
 
@@ -279,6 +281,24 @@ def test_two_at_a_time_find_what_one_after_the_other_finds(
   assert without_seconds(read_lines(workdir)) == (
       without_seconds([read_lines(finished)[i] for i in chosen])
   )
+
+
+@pytest.mark.parametrize('grid', [
+    pytest.param({'method.lambda_': [0.0, 1.0]}, id='fewer'),
+    pytest.param({'method.lambda_': [0.0, 0.5, 1.0, 2.0]}, id='other values'),
+])
+def test_trials_of_another_grid_are_refused_before_any_work(
+    finished, config, no_test, tmp_path, monkeypatch, grid
+):
+  forbid(monkeypatch, (train, 'fit'), (service, 'write_maps'))
+  workdir = tmp_path / 'sweep'
+  workdir.mkdir()
+  shutil.copy(finished / 'trials.jsonl', workdir)
+  refused(
+      lambda: sweep.run(config, workdir, write_sweep(tmp_path, grid)),
+      'trials.jsonl', 'another grid', '--workdir',
+  )
+  assert names_in(workdir) == {'trials.jsonl'}
 
 
 # --- Other sweeps -------------------------------------------------------------

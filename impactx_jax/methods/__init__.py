@@ -1,5 +1,7 @@
 """Training methods by name. A new one is one file and one line here."""
 
+import dataclasses
+
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from impactx_jax import losses
@@ -15,32 +17,57 @@ from impactx_jax.methods.base import Prediction as Prediction
 from impactx_jax.methods.base import Task
 
 BASELINE = 'baseline'  # Stage one, which makes A.
-CONTROL = 'impactx_lambda0'  # The same network without the explanation.
+CONTROL = 'impactx_lambda0'  # Two-stage IMPACTX without the explanation.
+
+TWO_STAGE = Entry(
+    impactx.create,
+    'true_class',
+    control=CONTROL,
+    about=(
+        "IMPACTX's map is a prediction, learned from maps of the true class; "
+        "where the predicted class is wrong it may be another class's."
+    ),
+)
+SINGLE_STAGE = Entry(
+    impactx_single_stage.create,
+    from_scratch=True,
+    control='impactx_single_stage_lambda0',
+    about=TWO_STAGE.about,
+    check=impactx_single_stage.check,
+)
+
+
+def _variant(entry: Entry, **changes) -> Entry:
+  return dataclasses.replace(entry, changes=changes)
 
 
 METHODS: dict[str, Entry] = {
     BASELINE: Entry(baseline.create, from_scratch=True),
-    'impactx': Entry(impactx.create, 'true_class'),
-    'impactx_single_stage': Entry(
-        impactx_single_stage.create, from_scratch=True
+    'impactx': TWO_STAGE,
+    'impactx_single_stage': SINGLE_STAGE,
+    'abn': Entry(
+        abn.create,
+        from_scratch=True,
+        about='The map of ABN is what the network attends to.',
+        check=abn.check,
     ),
-    'abn': Entry(abn.create, from_scratch=True),
-    # Its encoder sees maps, not pictures.
-    'wae': Entry(wae.create, 'weighted', pretrained=False),
+    # Its encoder sees whole maps, and no pictures.
+    'wae': Entry(
+        wae.create,
+        'weighted',
+        changes={'map_cell': 1, 'map_channels': 0},
+        pretrained=False,
+        check=wae.check,
+    ),
     # Controls: does the explanation help, or only the second branch?
     'baseline_matched': Entry(
         impactx.matched_baseline, from_scratch=True, pretrained=False
     ),
-    CONTROL: Entry(impactx.create, 'true_class', changes={'lambda_': 0.0}),
-    'impactx_shuffled': Entry(
-        impactx.create, 'true_class', changes={'maps': 'shuffled'}
-    ),
-    'impactx_random': Entry(
-        impactx.create, 'true_class', changes={'maps': 'random'}
-    ),
-    'impactx_other_class': Entry(
-        impactx.create, 'other_class', changes={'maps': 'other_class'}
-    ),
+    CONTROL: _variant(TWO_STAGE, lambda_=0.0),
+    'impactx_shuffled': _variant(TWO_STAGE, maps='shuffled'),
+    'impactx_random': _variant(TWO_STAGE, maps='random'),
+    'impactx_other_class': _variant(TWO_STAGE, maps='other_class'),
+    'impactx_single_stage_lambda0': _variant(SINGLE_STAGE, lambda_=0.0),
 }
 
 
@@ -68,18 +95,13 @@ def maps_of(config) -> str:
 
 def about_map(name: str, config) -> str:
   """Says what a trained method's own map is, for those who look at it."""
-  method = config_of(name, config).method
-  if name == 'abn':
-    return 'The map of ABN is what the network attends to.'
-  if method.lambda_ and method.maps == 'true_class':
+  entry, method = METHODS[name], config_of(name, config).method
+  if entry.control and not (method.lambda_ and method.maps == 'true_class'):
     return (
-        "IMPACTX's map is a prediction, learned from maps of the true class; "
-        "where the predicted class is wrong it may be another class's."
+        'This map is of a control, whose decoder has not learned the maps of '
+        'the true class.'
     )
-  return (
-      'This map is of a control, whose decoder has not learned the maps of the '
-      'true class.'
-  )
+  return entry.about
 
 
 def training_section(name: str) -> str:
@@ -117,7 +139,5 @@ def check(config) -> None:
           f'config.method.{field} is {method[field]}; it must be {least} or '
           f'more. Change it with --config.method.{field}=N.'
       )
-  if method.name == 'abn':
-    abn.check(config)
-  if method.name == 'impactx_single_stage':
-    impactx_single_stage.check(config)
+  if check_method := METHODS[method.name].check:
+    check_method(config)

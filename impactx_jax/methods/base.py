@@ -115,6 +115,10 @@ class Entry:
       `config.classifier.training` says; otherwise `config.method.training`.
     changes: Of `config.method`: a control is a method with other settings.
     pretrained: Whether it can start from published weights.
+    control: The method that is the same without the explanation, itself if
+      need be; '' for one in whose loss the explanation is not.
+    about: What its own map is, for those who look at it.
+    check: Raises InputError for a config of which it cannot be made.
   """
 
   create: Callable[[Any, Task], Method]
@@ -122,6 +126,9 @@ class Entry:
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)
   pretrained: bool = True
+  control: str = ''
+  about: str = ''
+  check: Callable[[Any], None] | None = None
 
 
 def without_scratch(collections: Any) -> dict[str, Any]:
@@ -132,11 +139,6 @@ def without_scratch(collections: Any) -> dict[str, Any]:
 def mean_metrics(**values: jax.Array) -> Metrics:
   """Turns per-example values [B] into (sum, count) pairs."""
   return {name: (value.sum(), value.size) for name, value in values.items()}
-
-
-def weighted_metric(values: jax.Array, weights: jax.Array):
-  """Returns the (sum, count) of values [B] where weights are not 0."""
-  return (values * weights).sum(), weights.sum()
 
 
 def map_shape(options, image_shape: tuple[int, int, int]):

@@ -1,7 +1,5 @@
 """Two-stage IMPACTX: learn to predict A's maps, and classify with the code."""
 
-from typing import Any
-
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.methods import base
@@ -144,25 +142,26 @@ def equation_1(
   Args:
     logits: Of C, [B, K].
     cells: Of D, [B, h, w, C'].
-    batch: With `label` [B] and `map` [B, H, W, C'], scaled; with `has_map`
-      [B] as well, the MSE counts where it is 1 only.
+    batch: With `label` [B] and `map` [B, H, W, C'], scaled, without which the
+      loss is CE; with `has_map` [B] as well, the MSE counts where it is 1.
     options: `config.method`.
 
   Returns:
     The loss of each example [B], and the metrics.
   """
   classification = losses.cross_entropy(logits, batch['label'])
-  target = losses.pool(batch['map'], options.map_cell)
-  has_map = batch.get('has_map', jnp.ones_like(classification))
-  mse = losses.map_mse(cells, target) * has_map
-  total = classification + options.lambda_ * mse
-  metrics = base.mean_metrics(
+  total, metrics = classification, {}
+  if 'map' in batch:
+    target = losses.pool(batch['map'], options.map_cell)
+    has_map = batch.get('has_map', jnp.ones_like(classification))
+    mse = losses.map_mse(cells, target) * has_map
+    total += options.lambda_ * mse
+    metrics['map_mse'] = mse.sum(), has_map.sum()
+  return total, metrics | base.mean_metrics(
       loss=total,
       cross_entropy=classification,
       accuracy=logits.argmax(-1) == batch['label'],
   )
-  metrics['map_mse'] = mse.sum(), has_map.sum()
-  return total, metrics
 
 
 def matched_baseline(config, task: base.Task) -> base.Method:
@@ -171,21 +170,18 @@ def matched_baseline(config, task: base.Task) -> base.Method:
   They are what IMPACTX classifies with; D is not counted. The width of A's
   layers is what grows.
   """
-  ours = baseline.num_parameters(baseline.create(config, task))
-  shapes = jax.eval_shape(
-      baseline.create(config, task).init, jax.random.key(0)
-  )
-  classifier = dict(zip(('params', 'collections'), shapes, strict=True))
-  params, _ = jax.eval_shape(
-      lambda classifier: create(
-          config, _with_classifier(task, classifier)
-      ).init(jax.random.key(0)),
-      classifier,
-  )
-  branch = {name: part for name, part in params.items() if name != 'decoder'}
-  ours += sum(leaf.size for leaf in jax.tree.leaves(branch))
+  classifier = models.create_classifier(config.model, task.num_classes)
+  network = create_network(config, task)
+
+  def params(rng):
+    images = base.zeros(task)
+    scores, a = classifier.init_with_output(rng, images)
+    m = getattr(scores, config.method.m_output)
+    branch = network.init(
+        rng, images, m, method=lambda net, x, m: net.classify(m, net.lep(x))
+    )
+    return a['params'], branch['params']
+
+  shapes = jax.eval_shape(params, jax.random.key(0))
+  ours = sum(leaf.size for leaf in jax.tree.leaves(shapes))
   return baseline.create(baseline.widened(config, task, ours), task)
-
-
-def _with_classifier(task: base.Task, classifier: Any) -> base.Task:
-  return base.Task(task.num_classes, task.image_shape, classifier)

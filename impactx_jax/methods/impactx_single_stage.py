@@ -19,11 +19,14 @@ def create(config, task: base.Task) -> base.Method:
   by the network as it is then, on the device, before they are augmented. Until
   its next turn an example uses its last map, and none before its first.
 
+  With lambda = 0 nothing is explained.
+
   Args:
     config: The whole config.
     task: The data's shapes, the number of examples, and the masker.
   """
   options = config.method
+  learns_maps = options.lambda_ > 0
   classifier = models.create_classifier(config.model, task.num_classes)
   network = impactx.create_network(config, task)
   shape = base.map_shape(options, task.image_shape)
@@ -35,15 +38,14 @@ def create(config, task: base.Task) -> base.Method:
     m = getattr(scores, options.m_output)
     branch = dict(network.init(rng, base.zeros(task), m))
     params = {'m': own.pop('params'), 'branch': branch.pop('params')}
-    return params, {
-        'm': own,
-        'branch': branch,
-        base.SCRATCH: {
-            'maps': jnp.zeros((task.examples, *shape), jnp.float32),
-            'made': jnp.full(task.examples, -1, jnp.int32),
-            'step': jnp.zeros((), jnp.int32),
-        },
-    }
+    collections = {'m': own, 'branch': branch}
+    if learns_maps:
+      collections[base.SCRATCH] = {
+          'maps': jnp.zeros((task.examples, *shape), jnp.float32),
+          'made': jnp.full(task.examples, -1, jnp.int32),
+          'step': jnp.zeros((), jnp.int32),
+      }
+    return params, collections
 
   def apply(params, collections, images, train, rng=None):
     rngs = {'dropout': rng} if train else None
@@ -117,9 +119,10 @@ def create(config, task: base.Task) -> base.Method:
         params, collections, batch['image'], train=True, rng=rng
     )
     total, metrics = impactx.equation_1(logits, cells, batch, options)
-    has_map = batch['has_map']
-    metrics |= base.mean_metrics(mapped=has_map)
-    metrics['map_age'] = (batch['map_age'] * has_map).sum(), has_map.sum()
+    if learns_maps:
+      has_map = batch['has_map']
+      metrics |= base.mean_metrics(mapped=has_map)
+      metrics['map_age'] = (batch['map_age'] * has_map).sum(), has_map.sum()
     return total.mean(), base.Aux(collections, metrics)
 
   def predict(variables, images):
@@ -139,7 +142,8 @@ def create(config, task: base.Task) -> base.Method:
     )
 
   return base.Method(
-      init, loss, predict, prepare, explain=explain, layers=layers
+      init, loss, predict, prepare if learns_maps else None, explain=explain,
+      layers=layers,
   )
 
 

@@ -3,9 +3,11 @@
 What is known of the method for certain is that an encoder adds to the
 classifier's features what it sees in weighted averages of Shapley-value maps.
 This is our reading of it: the average of the maps of all classes, weighted by
-the probabilities that A gives them. It needs SHAP for every test image.
+the probabilities that the explained classifier, A, gives them, and scaled as
+IMPACTX's maps are. It needs SHAP for every test image.
 """
 
+from attribution.errors import InputError
 from flax import linen as nn
 from impactx_jax import losses
 from impactx_jax import models
@@ -76,3 +78,14 @@ def create(config, task: base.Task) -> base.Method:
     return base.Prediction(logits)
 
   return base.Method(init, loss, predict, predicts_from_maps=True)
+
+
+def check(config) -> None:
+  """Raises InputError for a control of maps, which WAE classifies with."""
+  if config.method.maps != 'true_class':
+    raise InputError(
+        f'config.method.maps is {config.method.maps!r}, but wae is trained on '
+        'the maps of all classes, and classifies test images with them. Leave '
+        "it at 'true_class', with --config.method.maps=true_class, or train "
+        'impactx with it.'
+    )

@@ -9,7 +9,7 @@ from scipy import stats
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """A mean and the interval that holds the true one.
+  """A mean and a confidence interval for it.
 
   Attributes:
     mean: Of the values.

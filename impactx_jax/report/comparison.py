@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 import dataclasses
 
+from impactx_jax import methods
 from impactx_jax.metrics import statistics
 from impactx_jax.report import paper
 import numpy as np
 
-BASELINE = 'baseline'
-CONTROL = 'impactx_lambda0'
 # Fewer paired seeds are printed without a verdict.
 SEEDS_FOR_A_VERDICT = 5
 SIGNIFICANT = 0.05
@@ -27,7 +26,7 @@ class Result:
     map_r2: Share of the maps' variance on validation images that its own
       maps explain; None without maps.
     parameters: How many are trained.
-    seconds: Of training.
+    seconds: Of its own training, without that of A, and without the maps.
     evaluations: Of the model, for the maps it is trained on.
     examples: How many images it is trained on.
   """
@@ -90,8 +89,11 @@ class Row:
     results: One for each seed.
     paper: The paper's accuracy in per cent, None where it has none.
     to_baseline: Against A; None for A itself.
-    to_control: Against the two-stage network without the explanation; None
-      where there is nothing to compare.
+    to_control: Against the same network without the explanation, or, for a
+      method in whose loss it is not, against two-stage IMPACTX without it;
+      None where there is nothing to compare.
+    one_baseline: Whether it is trained from scratch, with each seed, and A is
+      one for all.
   """
 
   method: str
@@ -99,6 +101,7 @@ class Row:
   paper: float | None
   to_baseline: Difference | None
   to_control: Difference | None
+  one_baseline: bool = False
 
   @property
   def accuracies(self) -> list[float]:
@@ -117,11 +120,13 @@ class Row:
     count = len(self.to_baseline.mcnemar)
     if count < SEEDS_FOR_A_VERDICT:
       return f'no verdict: {count} of {SEEDS_FOR_A_VERDICT} seeds'
+    if self.one_baseline:
+      return 'no verdict: one A for all seeds'
     words = {
         1: 'better than', 0: 'not shown to differ from', -1: 'worse than'
     }
     said = [f'{words[self.to_baseline.sign]} A']
-    if self.to_control:
+    if self.to_control and methods.METHODS[self.method].control:
       if len(self.to_control.mcnemar) < SEEDS_FOR_A_VERDICT:
         said.append('too few seeds against lambda = 0')
       else:
@@ -146,13 +151,16 @@ class Table:
   shared: bool
 
 
-def make_table(results: Sequence[Result], *, data: str, model: str) -> Table:
+def make_table(
+    results: Sequence[Result], *, data: str, model: str, as_published: bool
+) -> Table:
   """Compares methods on the seeds that they share.
 
   Args:
     results: Of all methods and seeds.
     data: Name of the data set.
     model: Name of the backbone.
+    as_published: Whether data and backbone are whole, as in the paper.
   """
   by_method: dict[str, dict[int, Result]] = {}
   for result in results:
@@ -178,14 +186,18 @@ def make_table(results: Sequence[Result], *, data: str, model: str) -> Table:
         },
     )
 
-  rows = [
-      Row(
-          method=name,
-          results=tuple(found[seed] for seed in sorted(found)),
-          paper=paper.accuracy(data, model, name),
-          to_baseline=against(name, BASELINE),
-          to_control=None if name == BASELINE else against(name, CONTROL),
-      )
-      for name, found in by_method.items()
-  ]
-  return Table(tuple(rows), data, model, any(r.shared for r in results))
+  shared = any(result.shared for result in results)
+  rows = []
+  for name, found in by_method.items():
+    entry = methods.METHODS[name]
+    a = name == methods.BASELINE
+    control = entry.control or methods.CONTROL
+    rows.append(Row(
+        method=name,
+        results=tuple(found[seed] for seed in sorted(found)),
+        paper=paper.accuracy(data, model, name) if as_published else None,
+        to_baseline=against(name, methods.BASELINE),
+        to_control=None if a else against(name, control),
+        one_baseline=shared and entry.from_scratch,
+    ))
+  return Table(tuple(rows), data, model, shared)

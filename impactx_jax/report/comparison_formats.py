@@ -6,6 +6,7 @@ import io
 import textwrap
 from typing import Any
 
+from impactx_jax import methods
 from impactx_jax.report import comparison
 from impactx_jax.report import tables
 import numpy as np
@@ -43,7 +44,7 @@ def _cells(row: comparison.Row) -> dict[str, str]:
       'McNemar to λ = 0': tests(row.to_control),
       'map R²': '' if r2 is None else f'{r2:.3f}',
       'parameters': '' if parameters is None else f'{parameters:,.0f}',
-      'training s': f'{row.mean("seconds"):.0f}',
+      'own training s': f'{row.mean("seconds"):.0f}',
       'evaluations': f'{row.mean("evaluations"):,.0f}',
       'verdict': row.verdict(),
   }
@@ -56,8 +57,10 @@ def _notes(table: comparison.Table) -> str:
       'McNemar: exact, p < 0.05, each seed by itself. A verdict takes an '
       'interval without 0 and most of these tests; it is of one comparison, '
       'whatever the number of rows. '
-      f'λ = 0 is {comparison.CONTROL}, the two-stage network without the '
-      'explanation.'
+      f'λ = 0 is the same network without the explanation, and for methods '
+      f'that have no λ {methods.CONTROL}, which allows no verdict. Not in the '
+      'time of a method around A: the training of A, and the maps, whose cost '
+      'is in evaluations of A.'
   )
   if table.shared:
     text += (

@@ -201,6 +201,8 @@ def trials(
 ) -> figure.Figure:
   """Draws a row for each trial: a dot, and one standard error either way.
 
+  Trials that share their validation images differ by less than these bars say.
+
   Args:
     labels: Of the T rows, the first on top.
     accuracies: float [T] in [0, 1].
@@ -214,5 +216,5 @@ def trials(
   )
   axes.set_yticks(rows, labels, fontsize=8)
   axes.grid(axis='y', alpha=0.25)
-  axes.set(xlabel='validation accuracy, % ± one standard error')
+  axes.set(xlabel='validation accuracy, % ± one standard error of each')
   return picture

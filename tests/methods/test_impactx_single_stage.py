@@ -169,6 +169,21 @@ def test_without_any_map_the_decoder_learns_nothing(method, prepare):
   assert all(leaf.any() for leaf in jax.tree.leaves(gradients))
 
 
+def test_with_lambda_0_nothing_is_explained():
+  method, _ = make(lambda_=0.0)
+  variables = init(method)
+  assert method.prepare is None and SCRATCH not in variables['collections']
+  batch = {name: make_batch()[name] for name in ('image', 'label')}
+  value, aux, gradients = loss_of(method, variables, batch)
+  logits = predict(method, variables, batch['image']).logits
+  entropy = losses.cross_entropy(logits, batch['label']).mean()
+  np.testing.assert_allclose(value, entropy, rtol=1e-5)
+  assert aux.metrics.keys() == {'loss', 'cross_entropy', 'accuracy'}
+  decoder = gradients['branch'].pop('decoder')
+  assert not any(leaf.any() for leaf in jax.tree.leaves(decoder))
+  assert all(leaf.any() for leaf in jax.tree.leaves(gradients))
+
+
 def test_metrics_say_how_many_have_maps_and_how_old_they_are(trainer):
   first = trainer.step(batch_of([0, 1, 2, 3]))
   assert (first['mapped'], first['map_age']) == (1, 0)

@@ -25,6 +25,8 @@ CONTROLS = {
     'impactx_shuffled': {'maps': 'shuffled'},
     'impactx_random': {'maps': 'random'},
     'impactx_other_class': {'maps': 'other_class'},
+    'impactx_single_stage_lambda0': {'lambda_': 0.0},
+    'wae': {'map_cell': 1, 'map_channels': 0},  # It sees maps as they are.
 }
 # Which maps each method trains on.
 MAPS = {
@@ -35,17 +37,19 @@ MAPS = {
     'impactx_random': 'true_class',
     'impactx_shuffled': 'true_class',
     'impactx_single_stage': '',
+    'impactx_single_stage_lambda0': '',
     'abn': '',
     'wae': 'weighted',
 }
 FROM_SCRATCH = {
-    'baseline', 'baseline_matched', 'impactx_single_stage', 'abn'
+    'baseline', 'baseline_matched', 'impactx_single_stage',
+    'impactx_single_stage_lambda0', 'abn',
 }
 
 
 @pytest.mark.parametrize('name', CONTROLS)
-def test_a_control_is_impactx_with_one_other_setting(name):
-  config = make_config('impactx')
+def test_settings_of_its_own_are_all_that_a_method_changes(name):
+  config = make_config('impactx', map_cell=4, map_channels=1)
   before = config.to_dict()
   found = methods.config_of(name, config).to_dict()
   assert config.to_dict() == before
@@ -142,6 +146,17 @@ def test_it_is_said_what_a_methods_own_map_is(name, changes, said):
   assert said in methods.about_map(name, config)
 
 
+@pytest.mark.parametrize('name', methods.METHODS)
+def test_a_control_is_its_method_without_the_explanation(name):
+  entry = methods.METHODS[name]
+  if name.startswith('impactx'):
+    control = methods.METHODS[entry.control]
+    assert control.changes == {'lambda_': 0.0}
+    assert control.create is entry.create
+  else:
+    assert not entry.control
+
+
 def test_lambda0_gives_the_decoder_no_gradient():
   method, _ = make_method('impactx_lambda0')
   _, _, gradients = loss_of(method, init(method), make_batch())
@@ -183,6 +198,13 @@ def test_matched_baseline_is_as_large_as_m_lep_and_c(num_classes, changes):
   found = count(shapes('baseline_matched', num_classes, config))
   assert found == pytest.approx(wanted, rel=0.02)
   assert found > 1.02 * baseline
+
+
+def test_matched_baseline_needs_no_decoder():
+  config = make_config('baseline_matched', decoder_start=7)  # 32 is no 7 * 2^n.
+  wide = shapes('baseline_matched', 10, config)
+  config.method.decoder_start = 8
+  assert wide == shapes('baseline_matched', 10, config)
 
 
 def test_matched_baseline_is_the_backbone_with_wider_layers():

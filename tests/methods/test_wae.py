@@ -1,5 +1,7 @@
 """WAE: a frozen M, an encoder of maps, and no map of its own."""
 
+from attribution.errors import InputError
+from impactx_jax import methods
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,14 +108,19 @@ def test_m_is_frozen_and_everything_else_moves(made):
   )
 
 
-def test_maps_may_have_one_channel():
-  method, _ = make_method('wae', map_channels=1)
-  variables = init(method)
-  kernel = variables['params']['encoder']['trunk']['conv1']['kernel']
-  assert kernel.shape == (5, 5, 1, 6)
-  batch = make_batch(channels=1)
-  prediction = predict(method, variables, batch['image'], batch['map'])
-  assert prediction.logits.shape == (8, NUM_CLASSES)
+def test_it_sees_whole_maps_whatever_a_decoder_would_learn():
+  method, _ = make_method('wae', map_channels=1, map_cell=4)
+  params, _ = jax.eval_shape(method.init, jax.random.key(1))
+  kernel = params['encoder']['trunk']['conv1']['kernel']
+  assert kernel.shape == (5, 5, 3, 6)
+
+
+@pytest.mark.parametrize('maps', ['shuffled', 'random', 'other_class'])
+def test_controls_of_maps_are_refused(maps):
+  with pytest.raises(InputError) as error:
+    methods.check(make_config('wae', maps=maps))
+  for part in (repr(maps), 'wae', '--config.method.maps=true_class'):
+    assert part in str(error.value)
 
 
 @pytest.mark.parametrize('m_output, size', [('logits', 4), ('features', 84)])

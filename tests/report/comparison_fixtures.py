@@ -40,9 +40,13 @@ def differing(method, differences, **fields):
   return runs(method, np.add(A[: len(differences)], differences), **fields)
 
 
-def make_table(*results, data='digits', model='lenet5'):
+def make_table(
+    *results, data='digits', model='lenet5', as_published=True
+):
   flat = [one for group in results for one in group]
-  return comparison.make_table(flat, data=data, model=model)
+  return comparison.make_table(
+      flat, data=data, model=model, as_published=as_published
+  )
 
 
 def row_of(table, method) -> comparison.Row:

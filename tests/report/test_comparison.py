@@ -98,6 +98,33 @@ def test_verdict_against_lambda_0(control, expected):
   ) == f'better than A, {expected}'
 
 
+def test_single_stage_is_compared_with_itself_without_the_explanation():
+  table = make_table(
+      runs('baseline', A),
+      differing('impactx_single_stage', BETTER),
+      differing('impactx_single_stage_lambda0', BETTER),
+      differing('impactx_lambda0', WORSE),
+  )
+  row = row_of(table, 'impactx_single_stage')
+  assert row.to_control.interval.mean == 0
+  assert row.verdict() == 'better than A, not shown to differ from lambda = 0'
+  # Another network's lambda = 0 is no control of it.
+  table = make_table(
+      runs('baseline', A), differing('impactx_single_stage', BETTER),
+      differing('impactx_lambda0', WORSE),
+  )
+  assert row_of(table, 'impactx_single_stage').to_control is None
+
+
+@pytest.mark.parametrize('name', ['abn', 'wae', 'baseline_matched'])
+def test_what_has_no_lambda_has_no_verdict_against_its_0(name):
+  control = differing('impactx_lambda0', WORSE)
+  table = make_table(runs('baseline', A), differing(name, BETTER), control)
+  row = row_of(table, name)
+  assert row.to_control.interval.low > 0
+  assert row.verdict() == 'better than A'
+
+
 @pytest.mark.parametrize(('significant', 'expected'), [
     (2, 'not shown to differ from A'), (3, 'better than A'),
 ])
@@ -172,6 +199,17 @@ def test_mcnemar_is_printed_and_kept():
 
 
 # --- One classifier for all seeds ---------------------------------------------
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('abn', 'no verdict: one A for all seeds'),
+    ('baseline_matched', 'no verdict: one A for all seeds'),
+    ('impactx', 'better than A'),
+])
+def test_one_a_allows_no_verdict_on_what_is_trained_as_it_was(name, expected):
+  a = runs('baseline', [144] * 5, shared=True)
+  table = make_table(a, runs(name, [154, 155, 153, 154, 156]))
+  assert row_of(table, name).verdict() == expected
 
 
 @pytest.mark.parametrize('shared', [False, True])

@@ -41,7 +41,7 @@ def test_markdown_rounds_what_is_measured():
   assert found['impactx']['evaluations'] == '2,000'
   # Of 5 and 3: t = 12.706 times the standard error, 1.
   assert found['impactx']['to A'] == '+4.00 [-8.71, +16.71]'
-  assert found['abn']['training s'] == '4'
+  assert found['abn']['own training s'] == '4'
 
 
 def test_markdown_leaves_blank_what_is_not_there():
@@ -170,6 +170,7 @@ def test_the_papers_numbers_are_beside_its_own_methods():
     {'data': 'digits', 'model': 'lenet5'},
     {'data': 'cifar10', 'model': '/home/me/mynet.py'},
     {'data': 'shapes/easy', 'model': 'lenet5'},
+    {'data': 'cifar10', 'model': 'lenet5', 'as_published': False},
 ])
 def test_what_the_paper_has_not_measured_is_blank(names):
   table = all_methods(**names)
