@@ -39,6 +39,7 @@ def read(folder, name):
 def wae_run(data_dir, finished_workdir, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('wae')
   config = make_config(data_dir, finished_workdir, 'wae')
+  config.method.map_cell, config.method.map_channels = 4, 1  # Not for WAE.
   pipeline.run(config, workdir)
   return workdir
 
