@@ -2,7 +2,7 @@
 
   DIR/seed0/             a workdir as `impactx` makes it, all methods in it
   DIR/seed1/ …
-  DIR/table.json, table.csv, table.md
+  DIR/table.json, table.csv, table.md, table.png
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from impactx_jax import pipeline
 from impactx_jax import workdirs
 from impactx_jax.report import comparison
 from impactx_jax.report import comparison_formats
+from impactx_jax.report import figures
 import numpy as np
 
 
@@ -170,6 +171,7 @@ def _write(
     )
     files.write_text(workdir / 'table.csv', comparison_formats.csv(table))
     files.write_text(workdir / 'table.md', comparison_formats.markdown(table))
+    figures.save(workdir / 'table.png', comparison_formats.draw(table))
   return table
 
 

@@ -8,11 +8,11 @@ impactx-table --config=NAME|FILE --workdir=DIR [--seeds=5] [--methods=A,B:3,…]
     [--config.FIELD=VALUE …]
 
 Trains every method with every seed, or continues where it was interrupted, and
-writes DIR/table.md, table.csv and table.json: test accuracy, differences to A
-and to lambda = 0 with 95 % intervals of paired seeds, McNemar's tests, and a
-verdict. Methods of one seed share the classifier and its maps. With
---config.classifier.workdir=DIR2 and --config.attribution.workdir=DIR2 all
-seeds share those of DIR2.
+writes DIR/table.md, table.csv, table.json and table.png: test accuracy,
+differences to A and to lambda = 0 with 95 % intervals of paired seeds,
+McNemar's tests, and a verdict. Methods of one seed share the classifier and its
+maps. With --config.classifier.workdir=DIR2 and
+--config.attribution.workdir=DIR2 all seeds share those of DIR2.
 
   impactx-table --config=quickstart --workdir=runs/table --seeds=5
 """

@@ -123,7 +123,7 @@ def refused(call, *parts: str) -> None:
     assert part in message, message
 
 
-FILES = ('table.json', 'table.csv', 'table.md')
+FILES = ('table.json', 'table.csv', 'table.md', 'table.png')
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from typing import Any
 
 from impactx_jax import methods
 from impactx_jax.report import comparison
+from impactx_jax.report import figures
 from impactx_jax.report import tables
+from matplotlib import figure
 import numpy as np
 
 
@@ -123,6 +125,25 @@ def plain(table: comparison.Table) -> str:
   names = ('method', 'seeds', 'test %', 'to A', 'to λ = 0', 'map R²', 'verdict')
   text = tables.table(names, [[row[name] for name in names] for row in rows])
   return f'{text}\n\n{textwrap.fill(_notes(table), 79)}'
+
+
+def draw(table: comparison.Table) -> figure.Figure:
+  """Draws the differences to A and to λ = 0, a row for each method."""
+  rows = [row for row in table.rows if row.method != methods.BASELINE]
+
+  def values(found: comparison.Difference | None):
+    if found is None:
+      return None
+    interval = found.interval
+    return interval.mean, interval.low, interval.high
+
+  return figures.differences(
+      [row.method for row in rows],
+      {
+          'to A': [values(row.to_baseline) for row in rows],
+          'to λ = 0': [values(row.to_control) for row in rows],
+      },
+  )
 
 
 def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:

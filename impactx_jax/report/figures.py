@@ -220,3 +220,35 @@ def trials(
   axes.grid(axis='y', alpha=0.25)
   axes.set(xlabel='validation accuracy, % ± one standard error of each')
   return picture
+
+
+def differences(
+    rows: Sequence[str], panels: dict[str, Sequence[tuple[float, ...] | None]]
+) -> figure.Figure:
+  """Draws differences with their intervals, and where there is none.
+
+  Args:
+    rows: Names of the R methods, the first on top.
+    panels: By what they are compared with, of each method (mean, low, high)
+      in points; NaN for ends that are not known, None for no comparison.
+  """
+  picture = figure.Figure(
+      figsize=(9, 1.1 + 0.32 * len(rows)), layout='constrained'
+  )
+  places = np.arange(len(rows))[::-1]
+  for axes, (title, values) in zip(
+      picture.subplots(1, len(panels), sharey=True, squeeze=False)[0],
+      panels.items(), strict=True,
+  ):
+    for place, found in zip(places, values, strict=True):
+      if found is not None:
+        mean, low, high = found
+        axes.plot([low, high], [place, place], '-|', color=COLOURS[0], lw=2.5)
+        axes.plot(mean, place, 'o', color=COLOURS[1], markersize=4)
+    axes.axvline(0, color=COLOURS[7], lw=0.8)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(axis='y', alpha=0.25)
+    axes.set(title=title, xlabel='points of test accuracy, 95 % interval')
+    axes.set_yticks(places, [title_of(name) for name in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+  return picture

@@ -3,8 +3,11 @@
 import csv
 import io
 
+from etils import epath
 from impactx_jax.report import comparison_formats
+from impactx_jax.report import figures
 from impactx_jax.report import paper
+import numpy as np
 import pytest
 from tests.report.comparison_fixtures import cells
 from tests.report.comparison_fixtures import make_table
@@ -123,6 +126,38 @@ def test_json_is_strict_and_holds_every_run():
   assert abn['to_baseline']['mean'] == 0
   assert abn['to_baseline']['interval'] is None
   assert abn['verdict'] == 'no verdict: 1 of 5 seeds'
+
+
+def test_the_picture_has_each_difference_with_its_interval(monkeypatch):
+  drawn = {}
+  monkeypatch.setattr(
+      figures, 'differences', lambda rows, panels: drawn.update(
+          panels, rows=rows
+      )
+  )
+  table = make_table(
+      runs('baseline', (140, 144)), runs('impactx', (150, 150)),
+      runs('impactx_lambda0', (148,)), runs('abn', (1,), first_seed=7),
+  )
+  comparison_formats.draw(table)
+  assert drawn['rows'] == ['impactx', 'impactx_lambda0', 'abn']
+  to_a, alone, none = drawn['to A']
+  # Of 5 and 3: t = 12.706 times the standard error, 1.
+  np.testing.assert_allclose(to_a, [4, 4 - 12.7062, 4 + 12.7062], atol=1e-4)
+  np.testing.assert_equal(alone, (4, np.nan, np.nan))
+  assert none is None  # It has no seed in common with A.
+  np.testing.assert_equal(drawn['to λ = 0'][0], (1, np.nan, np.nan))
+  assert drawn['to λ = 0'][1:] == [None, None]
+
+
+@pytest.mark.parametrize('groups', [
+    [], [('baseline', (140,))], [('baseline', (140,)), ('abn', (150,))],
+])
+def test_a_picture_is_drawn_of_whatever_is_finished(groups, tmp_path):
+  table = make_table(*(runs(*group) for group in groups))
+  path = epath.Path(tmp_path / 'table.png')
+  figures.save(path, comparison_formats.draw(table))
+  assert path.read_bytes().startswith(b'\x89PNG')
 
 
 def test_the_terminal_shows_a_line_a_method():
