@@ -36,5 +36,6 @@ def read_json(path: epath.Path) -> Any:
   except ValueError as error:  # Of the text's encoding too.
     raise InputError(
         f'{path} is truncated or damaged ({error}). Restore it, or delete '
-        f'{path.parent} to make what is in it anew with the same --workdir.'
+        'this one file and run the same command again, with --config, which '
+        'makes it anew.'
     ) from error

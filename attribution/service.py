@@ -146,7 +146,7 @@ def _claim(
     if write:
       files.write_json(path, settings)
     return
-  found = json.loads(path.read_text())
+  found = files.read_json(path)
   wanted = json.loads(json.dumps(settings))
   differing = [
       f'{name} (there: {found.get(name)}; now: {wanted.get(name)})'

@@ -76,19 +76,30 @@ class Checkpoints:
 
     Args:
       state: A state of the right structure, shapes and dtypes.
+
+    Raises:
+      InputError: if it is damaged, or of another training.
     """
     step = self._manager.latest_step()
     if step is None:
       return None
     variables, training = _parts(jax.device_get(state))
-    restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            variables=ocp.args.StandardRestore(variables),
-            training=ocp.args.StandardRestore(training),
-            meta=ocp.args.JsonRestore(),
-        ),
-    )
+    try:
+      restored = self._manager.restore(
+          step,
+          args=ocp.args.Composite(
+              variables=ocp.args.StandardRestore(variables),
+              training=ocp.args.StandardRestore(training),
+              meta=ocp.args.JsonRestore(),
+          ),
+      )
+    except (ValueError, KeyError, FileNotFoundError) as error:
+      path = self._manager.directory / str(step)
+      raise InputError(
+          f'The checkpoint {path} is damaged, or not of this training: '
+          f'{_first_line(error)} Delete it to continue from the one before, '
+          f'or {path.parent} to begin again, and run the same command.'
+      ) from error
     restored_state = state.replace(
         step=np.asarray(step, np.int32),
         params=restored['variables']['params'],
@@ -141,9 +152,13 @@ def restore_variables(
   except (ValueError, KeyError, FileNotFoundError) as error:
     raise InputError(
         f'The checkpoint {path}/{step} does not hold the network that its '
-        f'config describes, or is damaged: {str(error).splitlines()[0]}'
+        f'config describes, or is damaged: {_first_line(error)}'
     ) from error
   return restored
+
+
+def _first_line(error: Exception) -> str:
+  return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def digest(variables: Any) -> str:

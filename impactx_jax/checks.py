@@ -52,6 +52,14 @@ def check(config) -> None:
         f'config.data.image_size is {size}; it must be (height, width) in '
         'pixels. Change it with --config.data.image_size="(H, W)".'
     )
+  if config.data.train_split == config.data.test_split:
+    raise InputError(
+        f'config.data.train_split and test_split are both '
+        f'{config.data.test_split!r}: what is tested would have been trained '
+        'on. Change one with --config.data.test_split=NAME; of data that have '
+        'no other split, a share becomes the test split if it names none that '
+        'exists.'
+    )
   evaluation = config.evaluation
   for path, value, least in (
       ('seed', config.seed, 0),

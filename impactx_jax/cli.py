@@ -207,7 +207,8 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
       resolved[at] = f'{flag}={path}' if equals else path
   changed = any(x.lstrip('-').startswith('config.') for x in argv[1:])
   workdir = '' if 'config' in values else values.get('workdir')
-  if changed and workdir and (epath.Path(workdir) / 'config.json').exists():
+  home = epath.Path(workdir or '').expanduser()
+  if changed and workdir and (home / 'config.json').exists():
     recipe = _recipe_path(f'from_workdir:{workdir}')
     resolved.insert(1, f'--config={recipe}')
   return resolved

@@ -14,6 +14,10 @@ import jax
 import numpy as np
 
 
+# Of a forward pass, at most.
+BATCH_SIZE = 256
+
+
 class Explained(NamedTuple):
   """What one forward pass says of N images.
 
@@ -57,7 +61,7 @@ class Model:
       images: [N, H, W, C], uint8, or floats in [0, 1].
 
     Raises:
-      InputError: for images of another shape or range.
+      InputError: for images of another shape or range, or none.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1:] != self.image_shape:
@@ -66,13 +70,23 @@ class Model:
           f'The network takes images [N, {wanted}], and these have the shape '
           f'{images.shape}.'
       )
+    if not len(images):
+      raise InputError('There are no images to classify: N is 0.')
     images = batches.to_float(images).astype(np.float32)
-    if len(images) and not (images.min() >= 0 and images.max() <= 1):
+    if not (images.min() >= 0 and images.max() <= 1):
       raise InputError(
           f'Images are floats in [0, 1] or uint8, and these reach from '
           f'{images.min():g} to {images.max():g}.'
       )
-    probabilities, attribution = jax.device_get(self.call(images))
+    parts = []
+    for start in range(0, len(images), BATCH_SIZE):
+      # The last batch is padded: another size would be compiled anew.
+      rows = np.arange(start, start + min(BATCH_SIZE, len(images)))
+      part = images[np.minimum(rows, len(images) - 1)]
+      parts.append(jax.device_get(self.call(part)))
+    probabilities, attribution = jax.tree.map(
+        lambda *x: np.concatenate(x)[: len(images)], *parts
+    )
     return Explained(probabilities.argmax(-1), probabilities, attribution)
 
 

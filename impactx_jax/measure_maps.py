@@ -181,6 +181,7 @@ def perturb(
           region=region_of(options, images.shape),
           draws=options.draws,
           order=order,
+          batch_size=options.batch_size,
       )
       for order in ('morf', 'lerf')
   )
@@ -244,11 +245,12 @@ def close_look(
   """Measures on a few images what needs maps to be made anew.
 
   `rank_correlation`, `cosine` and `relative_l2` compare a map with the Owen
-  values of `evaluation.reference_evals` evaluations; `stability` is the cosine
-  with the map of the image with a little noise; `randomisation` the rank
-  correlation with the map of a network whose parameters are shuffled (after
-  Adebayo et al., 2018); `seed_agreement` the cosine with the map of the same
-  class of the network of another seed.
+  values of `evaluation.reference_evals` evaluations. The rest are rank
+  correlations, of which chance is 0 (it is not of cosines, which maps without
+  negative values raise): `stability` with the map of the image with a little
+  noise; `randomisation` with the map of a network whose parameters are
+  shuffled (after Adebayo et al., 2018); `seed_agreement` with the map of the
+  same class of the network of another seed.
   """
   options = config.evaluation
   count = options.close_images
@@ -266,7 +268,7 @@ def close_look(
   values: dict[str, dict[str, np.ndarray]] = {}
   if other:
     values['seed_agreement'] = {
-        name: agreement.cosine(maps[name], make(images, classes))
+        name: agreement.rank_correlation(maps[name], make(images, classes))
         for name, make in teachers.map_makers(config, other, masking).items()
     }
   for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
@@ -274,7 +276,11 @@ def close_look(
         ('rank_correlation', agreement.rank_correlation, owen),
         ('cosine', agreement.cosine, owen),
         ('relative_l2', agreement.relative_l2, owen),
-        ('stability', agreement.cosine, makers[name](noisy, classes)),
+        (
+            'stability',
+            agreement.rank_correlation,
+            makers[name](noisy, classes),
+        ),
         (
             'randomisation',
             agreement.rank_correlation,

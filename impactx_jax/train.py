@@ -145,7 +145,7 @@ def fit(
 
   The best and the latest epoch are kept as checkpoints, and a run that was
   killed continues with the epoch after the latest; what it ends with is what
-  an uninterrupted run ends with, bit for bit on the same devices.
+  an uninterrupted run ends with, bit for bit where the device computes so.
 
   Args:
     method: What to train.

@@ -50,6 +50,7 @@ VALUES = (
     ('data.validation_fraction', 0.0),
     ('data.validation_fraction', 1.0),
     ('data.test_fraction', 1.5),
+    ('data.test_split', 'train'),  # What is trained on.
     ('data.image_size', (32,)),
     ('data.image_size', (0, 32)),
     ('data.image_size', (32, 32, 3)),

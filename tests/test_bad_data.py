@@ -123,7 +123,7 @@ def test_size_that_the_decoder_cannot_reach_is_refused(
 
 
 @pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('name', ['impactx', 'impactx_single_stage', 'wae'])
+@pytest.mark.parametrize('name', ['impactx', 'impactx_single_stage'])
 def test_cells_that_do_not_divide_the_image_are_refused(
     tmp_path, tiny_config, name
 ):

@@ -1,5 +1,7 @@
 """Checkpoints: what goes in comes out, for any reader."""
 
+import shutil
+
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import checkpoints
@@ -58,6 +60,36 @@ def test_another_network_is_refused(tmp_path):
   wrong = {'params': {'c': jnp.ones(4)}, 'collections': {}}
   with pytest.raises(InputError, match='does not hold the network'):
     checkpoints.restore_variables(tmp_path, 7, wrong)
+
+
+def damage(path):
+  path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize('what', ['array', 'meta', 'item', 'structure'])
+def test_a_damaged_checkpoint_is_not_continued_from(tmp_path, what):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(7, make_state(), {'best': 7}, score=0.5)
+  step = tmp_path / checkpoints.DIRECTORY / '7'
+  state = make_state()
+  if what == 'array':
+    for path in (step / 'variables').rglob('*'):
+      if path.is_file() and path.stat().st_size > 20:
+        damage(path)
+  if what == 'meta':
+    damage(step / 'meta' / 'metadata')
+  if what == 'item':
+    shutil.rmtree(step / 'training')
+  if what == 'structure':
+    state = state.replace(params={'c': jnp.ones(4)})
+  with (
+      checkpoints.Checkpoints(tmp_path) as saved,
+      pytest.raises(InputError) as error,
+  ):
+    saved.restore_latest(state)
+  message = str(error.value)
+  assert str(step) in message and 'Delete it' in message, message
+  assert '\n' not in message
 
 
 def test_digest_sees_values_names_and_dtypes():

@@ -267,6 +267,16 @@ def test_fields_are_changed_of_the_config_of_an_earlier_run(
   assert max_evals(*arguments) == expected
 
 
+def test_an_earlier_run_is_found_at_home(max_evals, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'earlier').mkdir()
+  config = common.get_config()
+  config.attribution.max_evals = 323
+  (tmp_path / 'earlier' / 'config.json').write_text(config.to_json())
+  monkeypatch.chdir('/')
+  assert max_evals('--workdir=~/earlier', '--config.seed=1') == 323
+
+
 def test_a_mistyped_field_of_an_earlier_run_is_named(
     max_evals, tmp_path, capsys
 ):

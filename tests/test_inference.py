@@ -1,10 +1,13 @@
 """`load(DIR).predict(images)`, and the command that shows it."""
 
+import dataclasses
+
 from absl import flags
 from absl.testing import flagsaver
 from attribution.errors import InputError
 import impactx_jax
 from impactx_jax import explain
+from impactx_jax import inference
 from impactx_jax import methods
 from impactx_jax import restore
 from impactx_jax import workdirs
@@ -46,6 +49,25 @@ def test_bytes_and_floats_mean_the_same(finished_workdir):
   )
 
 
+@pytest.mark.parametrize('count', [1, 4, 5])
+def test_many_images_are_taken_in_batches(
+    finished_workdir, monkeypatch, count
+):
+  model = impactx_jax.load(finished_workdir)
+  images = np.resize(IMAGES, (count, *IMAGES.shape[1:]))
+  expected = model.predict(images)
+  monkeypatch.setattr(inference, 'BATCH_SIZE', 2)
+  sizes, call = [], model.call
+  batched = dataclasses.replace(
+      model, call=lambda x: sizes.append(len(x)) or call(x)
+  )
+  found = batched.predict(images)
+  assert set(sizes) == {min(count, 2)}
+  assert found.classes.shape == (count,)
+  for ours, theirs in zip(found, expected, strict=True):
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_the_baseline_has_no_map(finished_workdir):
   explained = impactx_jax.load(finished_workdir, 'baseline').predict(IMAGES)
   assert explained.attribution is None
@@ -65,6 +87,7 @@ def test_r2_is_the_one_of_the_training_run(finished_workdir):
     [
         (IMAGES[:, :16], r'\(3, 16, 32, 3\)'),
         (IMAGES[0], r'\(32, 32, 3\)'),
+        (IMAGES[:0], 'no images'),
         (IMAGES.astype(np.float32), 'reach from 0 to 255'),
         (np.full((1, 32, 32, 3), np.nan), 'reach from nan'),
     ],

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from attribution import explainers
 from attribution import maskers
 from impactx_jax import measure_maps
 from impactx_jax import restore
@@ -93,7 +92,9 @@ def test_the_close_look(measured):
   )
   # Noise for each image and class: it does not know the network.
   np.testing.assert_allclose(values['randomisation']['random'], 1)
-  assert values['stability']['random'].max() < 0.9
+  # And no two images, nor one with a little noise: it is at chance, 0, where
+  # the correlation of 1,024 pixels has a standard deviation of 0.03.
+  assert np.abs(values['stability']['random']).max() < 0.15
 
 
 def test_random_parameters_are_the_trained_ones_in_another_order(network):
@@ -203,4 +204,3 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
     })
     names[layers is None] = set(makers)
   assert names[False] - names[True] == {'grad_cam'}
-  assert set(explainers.EXPLAINERS) >= names[False] - {'impactx'}

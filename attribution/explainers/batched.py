@@ -135,18 +135,14 @@ def batched(
 
   def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
-    _check_inputs(images, labels)
+    check_inputs(images, labels)
     shape, classes = images.shape[1:], labels.shape[1:]
     if not labels.size:
       return np.zeros((*images.shape, *classes), np.float32)
     if shape not in inspected:
       inspected[shape] = inspect(score_fn, shape)
     num_classes, limit = inspected[shape]
-    if not 0 <= labels.min() <= labels.max() < num_classes:
-      raise InputError(
-          f'Labels from {labels.min()} to {labels.max()}, but there are '
-          f'{num_classes} scores: give labels from 0 to {num_classes - 1}.'
-      )
+    check_labels(labels, num_classes)
     devices = jax.local_device_count()
     rows = images_per_step
     if rows is None:
@@ -186,7 +182,8 @@ def check_masker(masker: str, blur_kernel: int | None) -> None:
     )
 
 
-def _check_inputs(images, labels):
+def check_inputs(images: np.ndarray, labels: np.ndarray) -> None:
+  """Raises InputError for images and labels that do not go together."""
   if images.ndim != 4 or labels.ndim not in (1, 2):
     raise InputError(
         f'Images of shape {images.shape} and labels of shape {labels.shape}: '
@@ -196,6 +193,15 @@ def _check_inputs(images, labels):
     raise InputError(
         f'{len(images)} images and {len(labels)} labels of type '
         f'{labels.dtype}: give one integer, or one row of integers, an image.'
+    )
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+  """Raises InputError for a label that is no class."""
+  if not 0 <= labels.min() <= labels.max() < num_classes:
+    raise InputError(
+        f'Labels from {labels.min()} to {labels.max()}, but there are '
+        f'{num_classes} scores: give labels from 0 to {num_classes - 1}.'
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import zlib
 
 from attribution import maskers
+from attribution.explainers import batched
 from attribution.model_fn import numpy_callable
 from attribution.model_fn import ScoreFn
 import numpy as np
@@ -68,6 +69,10 @@ def shap_partition(
   def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     images = np.asarray(images, np.float32)
     labels = np.asarray(labels)
+    batched.check_inputs(images, labels)
+    if labels.size:
+      num_classes, _ = batched.inspect(score_fn, images.shape[1:])
+      batched.check_labels(labels, num_classes)
     classes = labels.reshape(len(labels), *(labels.shape[1:] or (1,)))
     hidden = np.asarray(maskers.background(
         images, masker, blur_kernel=blur_kernel, mask_value=mask_value

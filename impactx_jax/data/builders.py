@@ -50,6 +50,13 @@ def find(data):
         f'features {", ".join(features)}, and needs image and (a class) '
         'label. Choose another with --config.data.name=NAME.'
     )
+  kind = np.dtype(features['image'].np_dtype)
+  if kind != np.uint8:
+    raise InputError(
+        f'The images of {data.name} are {kind}, and images of uint8 are what '
+        'is read here. Choose another with --config.data.name=NAME, or give '
+        'them as pictures with --config.data.name=image_folder.'
+    )
   if builder.name in own or data.download:
     if builder.name in own:  # It takes a second.
       tfds.disable_progress_bar()
@@ -58,6 +65,8 @@ def find(data):
       with contextlib.redirect_stdout(quiet):
         builder.download_and_prepare()
     except OSError as error:
+      if builder.data_path.exists():  # Another process was faster.
+        return tfds.builder(data.name, **options)
       raise InputError(
           f'The data set {data.name} cannot be prepared in '
           f'{builder.data_path}: {error}. Give a folder that can be written '

@@ -99,14 +99,14 @@ def _load(data_json: str, seed: int) -> Dataset:
   training = builders.read(builder, data.train_split, data)
   if data.test_split in splits:
     test = builders.read(builder, data.test_split, data)
-  elif data.name == 'image_folder':
-    # The split depends on the name of each file alone, not on the run's seed:
-    # what was once a test picture stays one.
+  elif data.name == 'image_folder' or splits == {data.train_split}:
+    # The split depends on each id (the file's name) alone, not on the run's
+    # seed: what was once a test image stays one.
     held_out = rng.uniform_by_id(0, 'test', training['id']) < data.test_fraction
     test, training = _rows(training, held_out), _rows(training, ~held_out)
     logging.warning(
-        'There is no folder %r, so %d of the training pictures '
-        '(--config.data.test_fraction=%g, chosen by file name) are the test '
+        'There is no split %r, so %d of the training images '
+        '(--config.data.test_fraction=%g, chosen by their ids) are the test '
         'split and take no part in training.',
         data.test_split, held_out.sum(), data.test_fraction,
     )
@@ -131,7 +131,7 @@ def _load(data_json: str, seed: int) -> Dataset:
       raise InputError(
           f'The {split} split of {dataset.name} is empty. The validation '
           'split is the part of the training split set by '
-          '--config.data.validation_fraction=F, the test split of a folder '
+          '--config.data.validation_fraction=F, the test split of data '
           'without one by --config.data.test_fraction=F.'
       )
   return dataset

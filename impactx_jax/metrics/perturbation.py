@@ -15,9 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ORDERS = ('morf', 'lerf', 'random')
-# Images perturbed together; times draws, a forward pass.
-CHUNK = 32
+ORDERS = ('morf', 'lerf')
 
 
 def region_index(height: int, width: int, region: int) -> np.ndarray:
@@ -34,8 +32,8 @@ def region_ranks(
 
   Args:
     relevance: One map, [H, W, C].
-    key: Of the random order, and of ties: SHAP gives all of a large region
-      one value, and by position its upper left corner would always go first.
+    key: Of the order of ties: SHAP gives all of a large region one value, and
+      by position its upper left corner would always go first.
     region: Side of the square regions in pixels.
     order: One of ORDERS.
 
@@ -45,14 +43,11 @@ def region_ranks(
   index = region_index(*relevance.shape[:2], region)
   regions = int(index.max()) + 1
   tie = jax.random.uniform(key, (regions,))
-  if order == 'random':
-    sequence = jnp.argsort(tie)
-  else:
-    total = jax.ops.segment_sum(
-        relevance.sum(-1).ravel(), index.ravel(), regions
-    )
-    sign = -1.0 if order == 'morf' else 1.0
-    sequence = jnp.lexsort((tie, sign * total))
+  total = jax.ops.segment_sum(
+      relevance.sum(-1).ravel(), index.ravel(), regions
+  )
+  sign = -1.0 if order == 'morf' else 1.0
+  sequence = jnp.lexsort((tie, sign * total))
   return jnp.argsort(sequence).astype(jnp.int32)[index]
 
 
@@ -62,6 +57,7 @@ def perturbation_curves(
     region: int,
     draws: int = 10,
     order: str = 'morf',
+    batch_size: int = 256,
 ) -> Callable[..., np.ndarray]:
   """Makes the function that replaces region after region, and looks.
 
@@ -73,7 +69,8 @@ def perturbation_curves(
     score_fn: Jittable, images [B, H, W, C] -> scores [B, K].
     region: Side of the square regions in pixels.
     draws: Draws of the noise, over which the curve is the mean.
-    order: 'morf', 'lerf' (least relevant first) or 'random'.
+    order: 'morf', or 'lerf' (least relevant first).
+    batch_size: Perturbed images a forward pass, at most, or the draws of one.
 
   Returns:
     A function, compiled once, of
@@ -103,9 +100,11 @@ def perturbation_curves(
 
   def call(images, maps, classes, key, replacement=None):
     chex.assert_equal_shape_prefix([images, maps], 3)
+    together = batch_size // (draws if replacement is None else 1)
+    together = max(1, min(together, len(images)))
     curves = []
-    for start in range(0, len(images), CHUNK):
-      rows = np.arange(start, start + CHUNK)
+    for start in range(0, len(images), together):
+      rows = np.arange(start, start + together)
       rows = np.minimum(rows, len(images) - 1)
       keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
       instead = None if replacement is None else replacement[rows]

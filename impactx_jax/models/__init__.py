@@ -4,11 +4,11 @@ A new backbone is one file with a trunk and a head, and one line here; or a
 file of the user's own that defines BACKBONE, given as `config.model.name`.
 """
 
-import importlib.util
-import pathlib
+import types
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+from etils import epath
 from flax import linen as nn
 from impactx_jax.models import efficientnet
 from impactx_jax.models import lenet
@@ -104,16 +104,16 @@ def find(name: str) -> Backbone:
   if not name.endswith('.py'):
     error = unknown_choice('backbone', name, BACKBONES, '--config.model.name')
     raise InputError(f'{error} A file FILE.py that defines BACKBONE works too.')
-  path = pathlib.Path(name).expanduser()
+  path = epath.Path(name).expanduser()
   if not path.is_file():
     raise InputError(
         f'There is no file {path} to take the backbone from. Change it with '
         '--config.model.name=FILE.py.'
     )
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
+  module = types.ModuleType(path.stem)
+  module.__file__ = str(path)
+  try:  # As text, which a bucket has as well.
+    exec(compile(path.read_text(), str(path), 'exec'), module.__dict__)
   except Exception as error:  # Whatever the user's file raises.
     raise InputError(
         f'The backbone in {path} cannot be loaded: '

@@ -16,14 +16,18 @@ MEASURES = {
     'morf_aopc': ('MoRF AOPC', 'higher is better'),
     'lerf_area': ('LeRF area', 'higher is better'),
     'deletion_area': ('deletion area', 'lower is better'),
-    'insertion_area': ('insertion area', 'higher is better'),
+    'insertion_area': (
+        'insertion area', "higher is better; from SHAP's own hidden image"
+    ),
     'epg': ('energy in the mask', 'higher is better'),
     'iou': ('IoU with the mask', 'higher is better'),
     'rank_correlation': ('rank correlation with Owen', 'higher: closer'),
     'cosine': ('cosine with Owen', 'higher: closer'),
     'relative_l2': ('distance to Owen', 'lower: closer'),
-    'stability': ('stability under noise', '1: the same map'),
-    'seed_agreement': ('cosine with another seed', '1: the same map'),
+    'stability': ('stability under noise', '1: the same order; 0: chance'),
+    'seed_agreement': (
+        'rank correlation with another seed', '1: the same order; 0: chance'
+    ),
     'randomisation': (
         'likeness after randomising', 'near 0: it follows the model'
     ),

@@ -3,6 +3,7 @@
 import json
 
 from attribution import files
+from attribution.errors import InputError
 from etils import epath
 import pytest
 
@@ -29,3 +30,13 @@ def test_json_that_cannot_be_written_keeps_the_old_file(tmp_path):
   with pytest.raises(TypeError):
     files.write_json(path, {'b': object()})
   assert path.read_text() == before
+
+
+def test_damaged_json_is_named_alone(tmp_path):
+  path = epath.Path(tmp_path) / 'x.json'
+  path.write_text('{"a": 1')
+  with pytest.raises(InputError) as error:
+    files.read_json(path)
+  message = str(error.value)
+  # The folder may hold a trained network: nothing else is to be deleted.
+  assert str(path) in message and 'delete this one file' in message

@@ -82,6 +82,14 @@ def test_a_failed_write_is_reported_and_can_be_continued(
   assert contents(tmp_path) == contents(finished)
 
 
+def test_damaged_settings_are_named(tmp_path):
+  write_maps(tmp_path)
+  settings = tmp_path / service.SETTINGS
+  settings.write_text(settings.read_text()[:9])
+  with pytest.raises(InputError, match=service.SETTINGS):
+    write_maps(tmp_path)
+
+
 # For the script, which imports from `tests`.
 _REPOSITORY = pathlib.Path(__file__).parents[2]
 _RUN_AND_DIE = """

@@ -37,6 +37,17 @@ def test_several_classes_give_a_map_each(classes):
     )
 
 
+@pytest.mark.parametrize(('labels', 'message'), [
+    ([0], '2 images and 1 labels'),
+    ([0.0, 1.0], 'float'),
+    ([0, 3], 'from 0 to 3'),
+    ([-1, 0], 'from -1 to 0'),
+])
+def test_impossible_labels_are_refused(labels, message):
+  with pytest.raises(InputError, match=message):
+    make_explainer('blur')(make_images(2), np.array(labels))
+
+
 def test_one_class_an_image_may_be_a_column():
   images = make_images(2)
   labels = np.array([2, 1])

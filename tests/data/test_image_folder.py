@@ -96,7 +96,7 @@ def test_without_a_test_folder_a_share_is_held_out_and_said_so(
       for record in caplog.records
       if record.levelname == 'WARNING'
   )
-  assert f'{count} of the training pictures' in warning
+  assert f'{count} of the training images' in warning
   assert '--config.data.test_fraction=0.3' in warning
   # A new seed must not put a former test picture into training.
   other = load('image_folder', tmp_path, seed=1, **shares)

@@ -1,6 +1,9 @@
 """Backbones by name or from a file of the user's, and what is refused."""
 
+import types
+
 from attribution.errors import InputError
+from etils import epath
 from impactx_jax import checks
 from impactx_jax import methods
 from impactx_jax import models
@@ -131,6 +134,17 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path, content, reason):
   path = tmp_path / 'mine.py'
   path.write_text(MINE + content)
   refused(path, str(path), reason)
+
+
+def test_a_file_in_a_bucket_is_read(tmp_path, monkeypatch):
+  (tmp_path / 'mine.py').write_text(MINE)
+
+  def local(name):
+    assert name == 'gs://bucket/run/mine.py'
+    return epath.Path(tmp_path / 'mine.py')
+
+  monkeypatch.setattr(models, 'epath', types.SimpleNamespace(Path=local))
+  assert models.find('gs://bucket/run/mine.py').min_size == 24
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
