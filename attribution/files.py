@@ -36,6 +36,6 @@ def read_json(path: epath.Path) -> Any:
   except ValueError as error:  # Of the text's encoding too.
     raise InputError(
         f'{path} is truncated or damaged ({error}). Restore it, or delete '
-        'this one file and run the same command again, with --config, which '
-        'makes it anew.'
+        'this one file and give the same command again, with --config and '
+        '--workdir: it makes the file anew.'
     ) from error

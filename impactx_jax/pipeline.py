@@ -88,6 +88,7 @@ class Pipeline(workspace.Workspace):
       self.home_summary()  # Or it says that there is none.
       return
     if workdirs.is_trained(directory):
+      self.keep_config(directory)
       return
     dataset = self.dataset
     method = methods.create(
@@ -215,9 +216,10 @@ class Pipeline(workspace.Workspace):
   def train_one(self, name: str) -> None:
     """Trains one method, a key of METHODS other than the baseline."""
     directory = self.workdir / name
-    if workdirs.is_trained(directory):
-      return
     config = methods.config_of(name, self.config)
+    if workdirs.is_trained(directory):
+      self.keep_config(directory, config)
+      return
     if methods.METHODS[name].from_scratch:
       classifier, data = None, self.dataset.fingerprint()
     else:

@@ -221,6 +221,12 @@ class Workspace:
       workdirs.write_config(self.workdir, self.config)
       workdirs.write_config(directory, config or self.config)
 
+  def keep_config(self, directory: epath.Path, config=None) -> None:
+    """Writes the configs of a finished stage again, if they were lost."""
+    folders = self.workdir, directory
+    if not all((folder / workdirs.CONFIG).exists() for folder in folders):
+      self.begin(directory, config)
+
   def home_summary(self) -> dict[str, Any]:
     """Returns the summary of A; raises InputError if it is not trained."""
     elsewhere = self.home is not self

@@ -11,6 +11,8 @@ from tests.pipeline_fixtures import begun
 from tests.pipeline_fixtures import keep_classifier
 from tests.pipeline_fixtures import refused
 from tests.pipeline_fixtures import set_field
+from tests.table_fixtures import read_json
+from tests.table_fixtures import without_seconds
 
 no_work = pipeline_fixtures.no_work
 no_data = pipeline_fixtures.no_data
@@ -84,6 +86,23 @@ def test_record_that_is_truncated_is_named(finished, tiny_config, name):
   content = (finished / name).read_bytes()
   (finished / name).write_bytes(content[: len(content) // 2])
   refused(tiny_config, finished, 'all', str(finished / name), '--workdir')
+
+
+@pytest.mark.parametrize(('name', 'stage'), [
+    ('config.json', 'classifier'), ('classifier/config.json', 'classifier'),
+    ('classifier/summary.json', 'classifier'), ('maps/manifest.json', 'maps'),
+    ('impactx/config.json', 'impactx'), ('impactx/summary.json', 'impactx'),
+])
+def test_a_record_that_was_deleted_is_made_anew(
+    finished, tiny_config, name, stage
+):
+  before = without_seconds(read_json(finished / name))
+  (finished / name).unlink()
+  pipeline.run(tiny_config, finished, stage)
+  after = without_seconds(read_json(finished / name))
+  for content in (before, after):
+    content.pop('provenance', None)  # It has the time.
+  assert after == before
 
 
 @pytest.mark.usefixtures('no_work')
