@@ -6,6 +6,9 @@
 Evaluations of shap's tree, then a grid's cells; beside them lambda = 0, which
 learns nothing of its maps. The classifier is shared, in DIR/shared or
 --config.classifier.workdir; each trial makes its own maps.
+
+On 10,000 images of CIFAR-10 the budget made no difference, and none to
+lambda = 0: five seeds of each are between 69.9 and 70.1 %. The README has them.
 """
 
 

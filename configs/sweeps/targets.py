@@ -7,6 +7,7 @@
 Scaled by the standard deviation over all maps, the MSE of a map begins at about
 1, so that lambda = 1 there is what 20 is for maps scaled each by its largest
 magnitude. R2 is of the scaled maps, and so comparable within a scaling alone.
+On CIFAR-10 the four trials are between 72.4 and 72.7 %, and lambda = 0 at 72.4.
 """
 
 
