@@ -56,9 +56,8 @@ def check(config) -> None:
     raise InputError(
         f'config.data.train_split and test_split are both '
         f'{config.data.test_split!r}: what is tested would have been trained '
-        'on. Change one with --config.data.test_split=NAME; of data that have '
-        'no other split, a share becomes the test split if it names none that '
-        'exists.'
+        'on. Change it with --config.data.test_split=NAME, or leave that out '
+        'for data with one split, of which a share is held out.'
     )
   evaluation = config.evaluation
   for path, value, least in (
