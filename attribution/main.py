@@ -1,6 +1,6 @@
 """The attribution service alone: `python -m attribution.main`."""
 
-from impactx_jax import cli
+from impactx_jax.commands import cli
 
 USAGE = """
 python -m attribution.main --config=NAME|FILE --workdir=DIR
@@ -13,9 +13,9 @@ DIR/maps. The same as impactx --stage=maps.
 
 
 def _make_maps(config, workdir: str) -> None:
-  from impactx_jax import pipeline
+  from impactx_jax import stages
 
-  pipeline.run(config, workdir, 'maps')
+  stages.run(config, workdir, 'maps')
 
 
 def run() -> None:

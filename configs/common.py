@@ -4,6 +4,7 @@ Recipes start from `get_config()` and change fields. On the command line any
 field is set by `--config.section.field=value`.
 """
 
+from impactx_jax import methods
 from ml_collections import ConfigDict
 
 
@@ -20,7 +21,10 @@ def _training() -> ConfigDict:
   config.schedule = 'cosine'
   # Share of the steps in which the learning rate rises to that, from 0.
   config.warmup = 0.0
-  # Epochs without a better validation accuracy before stopping; 0: never.
+  # Which epoch is kept: 'max' or 'min', and a measure of the validation split:
+  # 'accuracy', 'cross_entropy', 'f1' of several labels, 'map_mse', 'map_r2'.
+  config.select = 'max accuracy'
+  # Epochs without a better one before stopping; 0: never.
   config.patience = 15
   # Mirror left and right at random, the map with the image.
   config.flip = False
@@ -29,20 +33,28 @@ def _training() -> ConfigDict:
   return config
 
 
-def get_config() -> ConfigDict:
-  """Returns the defaults: two-stage IMPACTX with LeNet-5 on `digits`."""
+def get_config(method: str = '') -> ConfigDict:
+  """Returns the defaults: two-stage IMPACTX with LeNet-5 on `digits`.
+
+  Args:
+    method: A file of the user's own with a METHOD whose options are added.
+  """
   config = ConfigDict()
   # Of every random number: splits, order, initialisation, augmentation.
   config.seed = 0
 
   config.data = ConfigDict()
   # 'digits', 'shapes' or 'shapes/CONFIG', 'image_folder', or any
-  # image-classification data set of tensorflow-datasets.
+  # image-classification data set of tensorflow-datasets; or a file FILE.py of
+  # yours that defines BUILDER, one for tensorflow-datasets.
   config.data.name = 'digits'
   # Where TFDS keeps its data sets ('': ~/tensorflow_datasets), or, for
   # image_folder, the folder of pictures. Not part of what a run is: the data
   # may move.
   config.data.data_dir = ''
+  # 'classification' (one label an image) or 'multi_label' (any number of them);
+  # '': what the data set has columns for.
+  config.data.task = ''
   # Whether TFDS may download a data set that is not prepared.
   config.data.download = False
   config.data.train_split = 'train'
@@ -98,7 +110,8 @@ def get_config() -> ConfigDict:
   # (shap's values, on the device), 'partition_grid' (exact on a grid),
   # 'shap_partition' (the shap library; needed for the inpainting maskers),
   # 'grad_cam', 'input_x_gradient', 'integrated_gradients', or what knows
-  # nothing of the model, 'random' and 'edges'.
+  # nothing of the model, 'random' and 'edges'; or a file FILE.py of yours that
+  # defines EXPLAINER, a factory as in attribution.explainers.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
@@ -129,42 +142,17 @@ def get_config() -> ConfigDict:
   # Workdir whose maps are taken, instead of making them here; '': this one's.
   config.attribution.workdir = ''
 
-  config.method = ConfigDict()
-  # What stage two trains, a name in impactx_jax.methods.METHODS.
+  # The options of all methods, which each declares in its own file; beside
+  # impactx_jax/methods/impactx.py, where most of them are explained, those of
+  # impactx_single_stage.py.
+  config.method = ConfigDict(methods.options())
+  # What stage two trains, a name in impactx_jax.methods.METHODS, or a file
+  # FILE.py of yours that defines METHOD, an impactx_jax.methods.Spec.
   config.method.name = 'impactx'
-  # Weight of the explanation in the loss (equation 1).
-  config.method.lambda_ = 1.0
-  # What D learns: the map of the 'true_class' or, as controls, 'shuffled'
-  # (another example's), 'random' (noise of the same scale), 'other_class'.
-  config.method.maps = 'true_class'
-  # What C sees of M: its 'logits' or its penultimate 'features'.
-  config.method.m_output = 'logits'
-  # Size of LEP's code z.
-  config.method.lep_units = 512
-  # LEP's start: 'like_classifier' (as A started: from published weights, or at
-  # random), 'from_classifier' (A's trained trunk) or 'scratch'. LeNet-5 starts
-  # at random, so that the first and the last are the same for it;
-  # impactx_single_stage has no trained A, so that the last two are for it.
-  config.method.lep_init = 'like_classifier'
-  # Width of one hidden layer of C; 0: none.
-  config.method.classifier_hidden = 0
-  # Height of the decoder's smallest feature maps; doubled up to the image's.
-  config.method.decoder_start = 8
-  # Channels of the decoder's first block, halved at each next one.
-  config.method.decoder_filters = 64
-  # Scaling of each map before the MSE: 'max_abs', 'global_std' or 'none'.
-  config.method.map_scaling = 'max_abs'
-  # 0: as the explainer gives them; 1: summed over the image's channels.
-  config.method.map_channels = 0
-  # Side in pixels of the cells over which maps are averaged; D then predicts
-  # one value a cell, and starts from no more than there are. 1: every pixel.
-  config.method.map_cell = 1
-  # Steps between two explanations of a batch, for impactx_single_stage, and
-  # evaluations an image for each.
-  config.method.refresh_every = 10
-  config.method.refresh_evals = 100
   # Stage two, around a frozen A: 'impactx' and its controls, 'wae'.
   config.method.training = _training()
+
+  add_options(config, method)
 
   config.evaluation = ConfigDict()
   # Examples a forward pass.
@@ -192,3 +180,18 @@ def get_config() -> ConfigDict:
   # Draws of the noise that replaces regions.
   config.evaluation.draws = 10
   return config
+
+
+def add_options(config: ConfigDict, method: str) -> None:
+  """Adds the options that a method declares, where they are not there yet.
+
+  Args:
+    config: To be changed.
+    method: A name or a file; '' for nothing to add.
+  """
+  if not method:
+    return
+  with config.unlocked():
+    for option, default in methods.options_of(method).items():
+      if option not in config.method:
+        config.method[option] = default

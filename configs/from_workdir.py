@@ -6,11 +6,12 @@ Without --config, fields are changed of the config of --workdir itself.
 """
 
 from attribution.errors import InputError
-from impactx_jax import workdirs
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
 
 
 def get_config(workdir=''):
   """Returns the config that was run last in a workdir."""
   if not workdir:
     raise InputError('Say of which workdir: --config=from_workdir:DIR.')
-  return workdirs.read_config(workdirs.open_workdir(workdir))
+  return configs.read(artefact.open_workdir(workdir))

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import NamedTuple
 
+from attribution import chunks
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import methods
-from impactx_jax import restore
-from impactx_jax import workdirs
-from impactx_jax.data import batches
+from impactx_jax import user_files
+from impactx_jax.data import columns
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
+from impactx_jax.stages import trained
 import jax
 import numpy as np
-
 
 # Of a forward pass, at most.
 BATCH_SIZE = 256
@@ -22,7 +25,8 @@ class Explained(NamedTuple):
   """What one forward pass says of N images.
 
   Attributes:
-    classes: int [N], the predicted ones.
+    classes: int [N], the predicted ones; of several labels an image, 0 or 1
+      for each class, [N, K].
     probabilities: float32 [N, K].
     attribution: float32 [N, H, W, C'], the predicted maps; None for a method
       that has none.
@@ -44,7 +48,7 @@ class Model:
     map_r2: Share of the variance of validation images' maps that its maps
       explain; None where there were no maps to compare with.
     about_map: What its maps are, in a sentence.
-    call: Images float32 [N, H, W, C] -> (probabilities, attribution).
+    call: Images float32 [N, H, W, C] -> (classes, probabilities, attribution).
   """
 
   method: str
@@ -72,22 +76,16 @@ class Model:
       )
     if not len(images):
       raise InputError('There are no images to classify: N is 0.')
-    images = batches.to_float(images).astype(np.float32)
+    images = columns.to_float(images).astype(np.float32)
     if not (images.min() >= 0 and images.max() <= 1):
       raise InputError(
           f'Images are floats in [0, 1] or uint8, and these reach from '
           f'{images.min():g} to {images.max():g}.'
       )
-    parts = []
-    for start in range(0, len(images), BATCH_SIZE):
-      # The last batch is padded: another size would be compiled anew.
-      rows = np.arange(start, start + min(BATCH_SIZE, len(images)))
-      part = images[np.minimum(rows, len(images) - 1)]
-      parts.append(jax.device_get(self.call(part)))
-    probabilities, attribution = jax.tree.map(
-        lambda *x: np.concatenate(x)[: len(images)], *parts
-    )
-    return Explained(probabilities.argmax(-1), probabilities, attribution)
+    # Another number of images in a batch would be compiled anew.
+    return Explained(*chunks.in_chunks(
+        self.call, images, size=min(BATCH_SIZE, len(images))
+    ))
 
 
 def load(workdir: epath.PathLike, method: str = '') -> Model:
@@ -101,41 +99,60 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
   Raises:
     InputError: if it was not trained there, or cannot classify by itself.
   """
-  home = workdirs.open_workdir(workdir)
-  name = method or workdirs.read_config(home).method.name
-  stage = 'classifier' if name == methods.BASELINE else name
-  trained = [
-      other
-      for other in methods.METHODS
-      if workdirs.read_summary(
-          home / ('classifier' if other == methods.BASELINE else other)
-      )
-  ]
-  if name not in trained:
+  home = artefact.open_workdir(workdir)
+  config = configs.read(home)
+  name = method or config.method.name
+  stage = artefact.CLASSIFIER if name == methods.BASELINE else (
+      user_files.stem(name)
+  )
+  found = artefact.trained(home, stage, config)
+  summary = found.load()
+  if summary is None:
+    there = ', '.join(_trained(home, config))
     raise InputError(
         f'{home} holds no trained {name}; '
-        + (f'it has {", ".join(trained)}.' if trained else 'it has none.')
+        + (f'it has {there}.' if there else 'it has none.')
         + ' Change it with --method=NAME or --workdir=DIR.'
     )
-  network, variables = restore.network(home, stage)
-  if network.predicts_from_maps:
+  network, variables = trained.restore(found)
+  if network.inputs != ('image',):
     raise InputError(
         f'{name} needs the attribution maps of an image to classify it, which '
         'no single forward pass gives. Choose another method with '
         '--method=NAME.'
     )
-  summary = workdirs.read_summary(home / stage)
+  task = network.task
 
   @jax.jit
-  def call(images):
-    prediction = network.predict(variables, images)
-    return jax.nn.softmax(prediction.logits), prediction.attribution
+  def compiled(variables, images):
+    prediction = network.predict(variables, {'image': images})
+    return (
+        task.answer(prediction.logits),
+        task.probabilities(prediction.logits),
+        prediction.attribution,
+    )
 
+  options = configs.read(found.directory).method
   return Model(
-      method=name,
+      method=user_files.stem(name),
       class_names=tuple(summary['data']['class_names']),
       image_shape=tuple(summary['data']['image_shape']),
       map_r2=summary.get('map_r2'),
-      about_map=methods.about_map(name, workdirs.read_config(home / stage)),
-      call=call,
+      about_map=methods.find(name).about(options),
+      call=functools.partial(compiled, jax.device_put(variables)),
   )
+
+
+def _trained(home: epath.Path, config) -> list[str]:
+  """Names what was trained in a workdir."""
+  names = dict.fromkeys([*methods.METHODS, config.method.name])
+  return [
+      user_files.stem(name)
+      for name in names
+      if artefact.trained(
+          home,
+          artefact.CLASSIFIER if name == methods.BASELINE
+          else user_files.stem(name),
+          config,
+      ).load()
+  ]

@@ -23,6 +23,20 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """BCE of a sigmoid for each class, as model guidance trains with.
+
+  Args:
+    logits: float [B, K].
+    labels: [B, K], 1 for the classes that are in the image and 0 for others.
+
+  Returns:
+    float [B], the mean over the classes, in nats.
+  """
+  chex.assert_equal_shape([logits, labels])
+  return optax.sigmoid_binary_cross_entropy(logits, labels).mean(axis=-1)
+
+
 def map_mse(predicted: jax.Array, target: jax.Array) -> jax.Array:
   """MSE of IMPACTX's equation 1: the mean over a map's values.
 

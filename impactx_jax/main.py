@@ -1,7 +1,7 @@
 """The command `impactx`: trains, explains and evaluates."""
 
 from absl import flags
-from impactx_jax import cli
+from impactx_jax.commands import cli
 
 USAGE = """
 impactx --config=NAME|FILE --workdir=DIR [--stage=STAGE]
@@ -22,9 +22,9 @@ STAGE = flags.DEFINE_string(
 
 
 def _run_pipeline(config, workdir: str) -> None:
-  from impactx_jax import pipeline
+  from impactx_jax import stages
 
-  pipeline.run(config, workdir, STAGE.value)
+  stages.run(config, workdir, STAGE.value)
 
 
 def run() -> None:

@@ -25,6 +25,13 @@ def initialize_distributed() -> None:
   jax.distributed.initialize()
 
 
+def hide_devices_from_tensorflow() -> None:
+  """It only reads records here, and would take the GPU's memory."""
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+
+  tf.config.set_visible_devices([], 'GPU')
+
+
 def check_batch_size(batch_size: int, flag: str) -> None:
   """Raises InputError unless the batch divides evenly among the devices."""
   devices = jax.device_count()
@@ -38,20 +45,20 @@ def check_batch_size(batch_size: int, flag: str) -> None:
 
 
 def data_parallel(step: Callable[..., Any]) -> Callable[..., Any]:
-  """Compiles `step(state, batch) -> (state, metrics)` for all devices.
+  """Compiles `step(state, batch, inputs) -> (state, metrics)` for all devices.
 
   Args:
     step: Pure; must make its results equal on all devices with collectives
       over AXIS. The state is donated.
 
   Returns:
-    A function of the replicated state and a batch from `shard`, with
-    unstacked, replicated results.
+    A function of the replicated state, a batch from `shard` and inputs that
+    are the same on every device, with unstacked, replicated results.
   """
   return jax.pmap(
       step,
       axis_name=AXIS,
-      in_axes=(None, 0),
+      in_axes=(None, 0, None),
       out_axes=(None, None),
       donate_argnums=0,
   )
@@ -69,28 +76,6 @@ def data_parallel_map(fn: Callable[..., Any]) -> Callable[..., Any]:
   def call(variables, batch):
     results = jax.device_get(mapped(variables, shard(batch)))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
-
-  return call
-
-
-def over_rows(program: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-  """Compiles a program that treats each row of its arguments alone.
-
-  Args:
-    program: Arrays [N, …] -> an array [N, …].
-
-  Returns:
-    The same function, with the rows split among this process's devices; N
-    must be a multiple of their number.
-  """
-  if jax.local_device_count() == 1:
-    return jax.jit(program)
-  # Each process has rows of its own, and as many calls as these need.
-  mapped = jax.pmap(program, devices=jax.local_devices())
-
-  def call(*arguments):
-    result = mapped(*shard(arguments))
-    return result.reshape(-1, *result.shape[2:])
 
   return call
 

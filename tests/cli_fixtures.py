@@ -4,7 +4,7 @@ import sys
 
 from absl import flags
 from absl.testing import flagsaver
-from impactx_jax import cli
+from impactx_jax.commands import cli
 import pytest
 
 

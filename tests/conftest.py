@@ -19,7 +19,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 # pylint: disable=g-import-not-at-top
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 from impactx_jax.configs import common
 import pytest
 

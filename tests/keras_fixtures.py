@@ -5,11 +5,11 @@ statistics; fresh ones would hide mistakes.
 """
 
 from impactx_jax import methods
-from impactx_jax import restore
+from impactx_jax.stages import trained
 from impactx_jax.configs import common
 from impactx_jax.methods.base import Task
 from impactx_jax.models import efficientnet
-from impactx_jax.models import pretrained
+from impactx_jax.models.weights import pretrained
 import jax
 import numpy as np
 import pytest
@@ -74,11 +74,11 @@ def small_mobilenet(tmp_path_factory):
 
 def start_of(name, config, leave=()):
   classifier = make_method(config, 32)
-  task = Task(CLASSES, (32, 32, 3), restore.shapes(classifier), examples=4)
+  task = Task(CLASSES, (32, 32, 3), trained.shapes(classifier), examples=4)
   task = Task(
       CLASSES, (32, 32, 3),
       jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), task.classifier), 4,
   )
-  shapes = restore.shapes(methods.create(name, config, task))
+  shapes = trained.shapes(methods.create(name, config, task))
   fresh = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), shapes)
   return pretrained.start(config.model, fresh, leave=('classifier', *leave))

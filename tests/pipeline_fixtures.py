@@ -6,9 +6,9 @@ import shutil
 
 from attribution import service
 from attribution.errors import InputError
-from impactx_jax import evaluate
-from impactx_jax import pipeline
-from impactx_jax import train
+from impactx_jax.evaluation import accuracy
+from impactx_jax.stages import pipeline
+from impactx_jax.training import loop
 from impactx_jax.data import sources
 import pytest
 
@@ -30,8 +30,8 @@ def forbid(monkeypatch, *functions):
 def no_work(monkeypatch):
   """Raises Reached where training, explaining or measuring would begin."""
   forbid(
-      monkeypatch, (train, 'fit'), (service, 'write_maps'),
-      (evaluate, 'evaluate'),
+      monkeypatch, (loop, 'fit'), (service, 'write_maps'),
+      (accuracy, 'evaluate'),
   )
 
 

@@ -8,8 +8,8 @@ from unittest import mock
 
 from attribution.errors import InputError
 from attribution import service
-from impactx_jax import evaluate
-from impactx_jax import train
+from impactx_jax.evaluation import accuracy
+from impactx_jax.training import loop
 from impactx_jax.data import shapes
 import pytest
 from tests.conftest import make_tiny_config
@@ -63,7 +63,7 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
     The folders of the trainings that began, which grows as they do.
   """
   begun = []
-  fit = train.fit
+  fit = loop.fit
 
   def counted(*args, directory, **options):
     if len(begun) + 1 == stop_at:
@@ -71,7 +71,7 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
     begun.append(f'{directory.parent.name}/{directory.name}')
     return fit(*args, directory=directory, **options)
 
-  monkeypatch.setattr(train, 'fit', counted)
+  monkeypatch.setattr(loop, 'fit', counted)
   return begun
 
 
@@ -129,7 +129,7 @@ FILES = ('table.json', 'table.csv', 'table.md', 'table.png')
 @pytest.fixture
 def no_work(monkeypatch):
   forbid(
-      monkeypatch, (train, 'fit'), (service, 'write_maps'), (evaluate, 'test')
+      monkeypatch, (loop, 'fit'), (service, 'write_maps'), (accuracy, 'test')
   )
 
 

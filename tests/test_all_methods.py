@@ -2,7 +2,7 @@
 
 import csv
 
-from impactx_jax import compare
+from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
 import pytest
 from tests import table_fixtures
@@ -20,8 +20,8 @@ def digits_table(data_dir, tmp_path_factory):
   (folder / 'mynet.py').write_text(table_fixtures.readme_backbone())
   config = table_fixtures.digits_config(data_dir)
   config.model.name = str(folder / 'mynet.py')
-  plan = compare.Plan.parse('1', list(methods.METHODS))
-  compare.run(config, folder / 'table', plan)
+  plan = over_seeds.Plan.parse('1', list(methods.METHODS))
+  over_seeds.run(config, folder / 'table', plan)
   return folder / 'table', config
 
 
@@ -104,7 +104,7 @@ def test_a_finished_table_is_written_again_without_any_work(
 ):
   workdir, config = digits_table
   before = read_files(workdir)
-  plan = compare.Plan.parse('1', list(methods.METHODS))
-  compare.run(config, workdir, plan)
+  plan = over_seeds.Plan.parse('1', list(methods.METHODS))
+  over_seeds.run(config, workdir, plan)
   assert read_files(workdir) == before
   assert f'Table: {workdir}/table.md' in capsys.readouterr().out

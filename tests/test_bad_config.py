@@ -1,6 +1,6 @@
 """Tests for values that the config or the machine cannot take."""
 
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 from impactx_jax.configs import common
 import jax
 import pytest

@@ -2,8 +2,8 @@
 
 import shutil
 
-from impactx_jax import pipeline
-from impactx_jax import train
+from impactx_jax.stages import pipeline
+from impactx_jax.training import loop
 from impactx_jax.data import sources
 from impactx_jax.models.impactx import decoder_blocks
 from PIL import Image
@@ -57,7 +57,7 @@ def test_good_input_gets_as_far_as_training(tmp_path, tiny_config):
 def test_batch_larger_than_the_training_split_is_refused(
     tmp_path, tiny_config, monkeypatch
 ):
-  forbid(monkeypatch, (train, 'create_optimizer'))
+  forbid(monkeypatch, (loop, 'create_optimizer'))
   tiny_config.classifier.training.batch_size = 4096
   refused(
       tiny_config, tmp_path, 'all', '4096', '1292',

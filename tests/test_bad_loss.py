@@ -2,10 +2,10 @@
 
 import itertools
 
-from impactx_jax import checkpoints
+from impactx_jax.training import checkpoints
 from impactx_jax import methods
-from impactx_jax import pipeline
-from impactx_jax import workdirs
+from impactx_jax.stages import pipeline
+from impactx_jax.stages import artefact
 from impactx_jax.methods.base import Aux
 from impactx_jax.methods.base import Entry
 from impactx_jax.methods.base import Method
@@ -77,7 +77,7 @@ def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
       str(directory), '--config.classifier.training.learning_rate',
   )
   assert 'last good checkpoint' in message
-  assert workdirs.read_summary(directory) is None
+  assert artefact.read_summary(directory) is None
   kept = checkpoints.restore_variables(
       directory, 20,
       {
@@ -90,7 +90,7 @@ def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
   # It is not only there: training goes on from it.
   _use_linear(monkeypatch)
   pipeline.run(tiny_config, tmp_path, 'classifier')
-  summary = workdirs.read_summary(directory)
+  summary = artefact.read_summary(directory)
   assert [epoch['step'] for epoch in summary['history']] == [20, 40, 60]
   assert all(np.isfinite(e['train/loss']) for e in summary['history'])
 
@@ -105,7 +105,7 @@ def test_huge_learning_rate_stops_training_in_its_first_epoch(
       '--config.classifier.training.learning_rate',
   )
   assert begun(tmp_path) == {'classifier', 'config.json'}
-  assert workdirs.read_summary(tmp_path / 'classifier') is None
+  assert artefact.read_summary(tmp_path / 'classifier') is None
   # There was none yet, so none is promised.
   assert 'last good checkpoint is in' not in message
 

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 from attribution import service
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached

@@ -3,7 +3,7 @@
 import json
 import os
 
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached

@@ -4,8 +4,8 @@ import shutil
 
 from attribution.errors import InputError
 from etils import epath
-from impactx_jax import checkpoints
-from impactx_jax.train import TrainState
+from impactx_jax.training import checkpoints
+from impactx_jax.training.loop import TrainState
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import types
 
-from impactx_jax import cli
+from impactx_jax.commands import cli
 from impactx_jax.configs import common
 import pytest
 from tests import cli_fixtures

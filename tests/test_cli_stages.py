@@ -6,10 +6,10 @@ import shutil
 
 from attribution import main as attribution_main
 from attribution import service
-from impactx_jax import evaluate
+from impactx_jax.evaluation import accuracy
 from impactx_jax import main
-from impactx_jax import pipeline
-from impactx_jax import train
+from impactx_jax.stages import pipeline
+from impactx_jax.training import loop
 import pytest
 from tests import cli_fixtures
 from tests import pipeline_fixtures
@@ -29,7 +29,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def no_training(monkeypatch):
   """Fails the test that trains or explains."""
-  for module, name in ((train, 'fit'), (service, 'write_maps')):
+  for module, name in ((loop, 'fit'), (service, 'write_maps')):
     monkeypatch.setattr(
         module, name, functools.partial(pytest.fail, f'{name} was called')
     )

@@ -5,10 +5,10 @@ import shutil
 
 from attribution import service
 from attribution.errors import InputError
-from impactx_jax import compare
+from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
-from impactx_jax import train
-from impactx_jax import workdirs
+from impactx_jax.training import loop
+from impactx_jax.stages import artefact
 import pytest
 from tests import table_fixtures
 from tests.pipeline_fixtures import forbid
@@ -19,7 +19,7 @@ from tests.table_fixtures import read_json
 from tests.table_fixtures import without_seconds
 
 no_work = table_fixtures.no_work
-PLAN = compare.Plan.parse('2', ['impactx', methods.CONTROL])
+PLAN = over_seeds.Plan.parse('2', ['impactx', methods.CONTROL])
 # In this order; the maps of each seed are made before its second one.
 TRAININGS = [
     f'seed{seed}/{name}'
@@ -44,7 +44,7 @@ def shapes_table(shapes_config, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('shapes_table')
   with pytest.MonkeyPatch.context() as monkeypatch:
     begun = count_trainings(monkeypatch)
-    compare.run(shapes_config, workdir, PLAN)
+    over_seeds.run(shapes_config, workdir, PLAN)
   assert begun == TRAININGS
   return workdir
 
@@ -77,7 +77,7 @@ def interrupt(config, workdir, monkeypatch, stop_at: int) -> list[str]:
   with monkeypatch.context() as patch:
     begun = count_trainings(patch, stop_at)
     with pytest.raises(table_fixtures.Interrupted):
-      compare.run(config, workdir, PLAN)
+      over_seeds.run(config, workdir, PLAN)
   return begun
 
 
@@ -91,7 +91,7 @@ def test_an_interrupted_table_ends_as_an_undisturbed_one(
       'baseline': [0, 1], 'impactx': [0], methods.CONTROL: [0]
   }
   begun = count_trainings(monkeypatch)
-  compare.run(shapes_config, tmp_path, PLAN)
+  over_seeds.run(shapes_config, tmp_path, PLAN)
   assert begun == TRAININGS[4:]
   ours, theirs = (
       read_json(folder / 'table.json') for folder in (tmp_path, shapes_table)
@@ -103,9 +103,9 @@ def test_fewer_seeds_of_a_method_are_reported_as_such(
     shapes_table, shapes_config, tmp_path, monkeypatch
 ):
   workdir = shutil.copytree(shapes_table, tmp_path / 'table')
-  forbid(monkeypatch, (train, 'fit'))
-  plan = compare.Plan.parse('2', ['impactx:1'])
-  compare.run(shapes_config, workdir, plan)
+  forbid(monkeypatch, (loop, 'fit'))
+  plan = over_seeds.Plan.parse('2', ['impactx:1'])
+  over_seeds.run(shapes_config, workdir, plan)
   assert runs_of(workdir) == {'baseline': [0, 1], 'impactx': [0]}
 
 
@@ -114,7 +114,7 @@ def test_fewer_seeds_of_a_method_are_reported_as_such(
 
 @pytest.mark.usefixtures('no_work')
 def test_a_report_of_nothing_finished_says_so(shapes_config, tmp_path, capsys):
-  compare.run(shapes_config, tmp_path, PLAN, report_only=True)
+  over_seeds.run(shapes_config, tmp_path, PLAN, report_only=True)
   assert read_json(tmp_path / 'table.json')['rows'] == []
   for text in ((tmp_path / 'table.md').read_text(), capsys.readouterr().out):
     assert 'Nothing is finished yet.' in text
@@ -129,7 +129,7 @@ def test_a_report_is_of_what_is_finished(
   # Trained, and not yet tested; not trained to the end.
   (workdir / 'seed1' / 'impactx' / 'test.json').unlink()
   (workdir / 'seed0' / methods.CONTROL / 'summary.json').unlink()
-  compare.run(shapes_config, workdir, PLAN, report_only=True)
+  over_seeds.run(shapes_config, workdir, PLAN, report_only=True)
   assert runs_of(workdir) == {
       'baseline': [0, 1], 'impactx': [0], methods.CONTROL: [1]
   }
@@ -152,10 +152,10 @@ def test_a_seed_made_with_another_config_is_refused(
   other[section][field] = value
   if folder == methods.CONTROL:
     other = methods.config_of(folder, other)
-  epath = workdirs.open_workdir(tmp_path)
-  workdirs.write_config(epath / 'seed1' / folder, other)
+  epath = artefact.open_workdir(tmp_path)
+  artefact.write_config(epath / 'seed1' / folder, other)
   with pytest.raises(InputError) as error:
-    compare.run(shapes_config, tmp_path, PLAN)
+    over_seeds.run(shapes_config, tmp_path, PLAN)
   for part in (f'{section}.{field}', f'seed1/{folder}', '--workdir'):
     assert part in str(error.value)
   assert [path.name for path in tmp_path.iterdir()] == ['seed1']
@@ -169,7 +169,7 @@ def test_another_config_for_a_finished_table_is_refused(
   config = shapes_config.copy_and_resolve_references()
   config.method.lambda_ = 0.5
   with pytest.raises(InputError, match=r'method\.lambda_'):
-    compare.run(config, shapes_table, PLAN)
+    over_seeds.run(config, shapes_table, PLAN)
   assert read_files(shapes_table) == before
 
 
@@ -180,7 +180,7 @@ def test_the_workdir_of_a_single_run_is_refused(
   single = shutil.copytree(shapes_table / 'seed0', tmp_path / 'single')
   before = {path.name for path in single.iterdir()}
   with pytest.raises(InputError, match='single run.*--workdir'):
-    compare.run(shapes_config, single, PLAN)
+    over_seeds.run(shapes_config, single, PLAN)
   assert {path.name for path in single.iterdir()} == before
 
 
@@ -192,7 +192,7 @@ def test_a_batch_larger_than_the_data_is_refused_before_any_work(
   config = shapes_config.copy_and_resolve_references()
   config[methods.training_section(name)].training.batch_size = 1000
   with pytest.raises(InputError, match=r'training\.batch_size=N'):
-    compare.run(config, tmp_path, compare.Plan.parse('2', [name]))
+    over_seeds.run(config, tmp_path, over_seeds.Plan.parse('2', [name]))
   assert not list(tmp_path.iterdir())
 
 
@@ -209,7 +209,7 @@ def shared_table(shapes_table, shapes_config, tmp_path_factory):
   with pytest.MonkeyPatch.context() as monkeypatch:
     forbid(monkeypatch, (service, 'write_maps'))
     begun = count_trainings(monkeypatch)
-    compare.run(config, workdir, compare.Plan.parse('2', [methods.CONTROL]))
+    over_seeds.run(config, workdir, over_seeds.Plan.parse('2', [methods.CONTROL]))
   return workdir, begun
 
 

@@ -2,9 +2,9 @@
 
 import json
 
-from impactx_jax import evaluate
-from impactx_jax import restore
-from impactx_jax import workdirs
+from impactx_jax.evaluation import accuracy
+from impactx_jax.stages import trained
+from impactx_jax.stages import artefact
 from impactx_jax.data import batches
 from impactx_jax.data import sources
 from impactx_jax.report import figures
@@ -29,8 +29,8 @@ def test_accuracy_is_that_of_the_restored_networks(
   }
   for name, accuracy in metrics['accuracy'].items():
     folder = 'classifier' if name == 'baseline' else name
-    method, variables = restore.network(
-        workdirs.open_workdir(finished_workdir), folder
+    method, variables = trained.network(
+        artefact.open_workdir(finished_workdir), folder
     )
     logits = jax.jit(method.predict)(variables, images).logits
     expected = np.mean(np.argmax(logits, -1) == test['label'])
@@ -54,10 +54,10 @@ def test_results_are_those_of_the_test_split_one_by_one(
     finished_workdir, tiny_config
 ):
   test = sources.load(tiny_config.data, tiny_config.seed).test
-  method, variables = restore.network(
-      workdirs.open_workdir(finished_workdir), 'impactx'
+  method, variables = trained.network(
+      artefact.open_workdir(finished_workdir), 'impactx'
   )
-  found = evaluate.test(method, variables, test, batch_size=50)
+  found = accuracy.test(method, variables, test, batch_size=50)
   logits = np.asarray(
       jax.jit(method.predict)(variables, batches.to_float(test['image'])).logits
   )
@@ -90,7 +90,7 @@ def test_results_say_what_made_them(finished_workdir):
 
 def test_summary_table_lists_what_was_measured(finished_workdir):
   metrics = load_metrics(finished_workdir)
-  table = evaluate.summary_table(metrics)
+  table = accuracy.summary_table(metrics)
   for name, accuracy in metrics['accuracy'].items():
     assert figures.title_of(name) in table and f'{100 * accuracy:.2f}' in table
   assert '360 test images' in table

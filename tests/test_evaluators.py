@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from impactx_jax import evaluators
+from impactx_jax.training import evaluator
 from impactx_jax.methods import base
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +36,7 @@ def make_method(attribution=lambda variables, images: images):
 
 def evaluate(method, columns, variables=None, batch_size=4):
   variables = {} if variables is None else variables
-  return evaluators.Evaluator(method, batch_size)(variables, columns)
+  return evaluator.Evaluator(method, batch_size)(variables, columns)
 
 
 def test_map_r2_of_a_perfect_map_is_1():
@@ -107,7 +107,7 @@ def test_what_fills_the_last_batch_does_not_count(batch_size):
 def test_predict_gives_what_the_method_does_row_by_row(batch_size):
   columns = make_columns()
   method = make_method(lambda scale, images: scale * images)
-  found = evaluators.predict(method, 2.0, columns, batch_size)
+  found = evaluator.predict(method, 2.0, columns, batch_size)
   wanted = method.predict(2.0, columns['image'].astype(np.float32) / 255)
   assert isinstance(found.logits, np.ndarray)
   assert found.logits.shape == (COUNT, 2)
@@ -117,7 +117,7 @@ def test_predict_gives_what_the_method_does_row_by_row(batch_size):
 
 def test_predict_leaves_out_the_map_when_it_is_not_wanted():
   columns = make_columns()
-  found = evaluators.predict(make_method(), {}, columns, 4, attribution=False)
+  found = evaluator.predict(make_method(), {}, columns, 4, attribution=False)
   assert found.attribution is None and found.logits.shape == (COUNT, 2)
 
 
@@ -131,7 +131,7 @@ def test_a_method_that_predicts_from_maps_is_given_each_images_map():
   method = dataclasses.replace(
       make_method(), predict=predict, predicts_from_maps=True
   )
-  found = evaluators.predict(method, {}, columns, 4)
+  found = evaluator.predict(method, {}, columns, 4)
   score = columns['image'].mean(axis=(1, 2, 3)) / 255
   score += columns['map'].sum(axis=(1, 2, 3))
   np.testing.assert_allclose(found.logits[:, 0], score, rtol=1e-5)
@@ -143,13 +143,13 @@ def test_a_method_that_predicts_from_maps_is_given_each_images_map():
 def test_a_method_that_explains_itself_is_judged_by_the_maps_it_makes(
     monkeypatch, batch_size
 ):
-  monkeypatch.setattr(evaluators, 'SELF_EXPLAINED', 5)
+  monkeypatch.setattr(evaluator, 'SELF_EXPLAINED', 5)
   columns = make_columns()
   del columns['map']
   method = dataclasses.replace(
       make_method(), explain=lambda scale, batch: scale * batch['image']
   )
-  r2 = evaluators.fit_to_own_maps(method, 2.0, columns, batch_size)
+  r2 = evaluator.fit_to_own_maps(method, 2.0, columns, batch_size)
   images = columns['image'][:5] / np.float32(255)
   mse = np.mean(images**2)  # It predicts the image, and the map is twice that.
   assert r2 == pytest.approx(1 - mse / (4 * images.var(axis=0).mean()))

@@ -3,8 +3,8 @@
 import json
 import pathlib
 
-from impactx_jax import checks
-from impactx_jax import grids
+from impactx_jax.stages import checks
+from impactx_jax.experiments import grids
 from impactx_jax.configs import common
 import pytest
 from tests.table_fixtures import SWEEP

@@ -6,11 +6,11 @@ from absl import flags
 from absl.testing import flagsaver
 from attribution.errors import InputError
 import impactx_jax
-from impactx_jax import explain
+from impactx_jax.commands import explain
 from impactx_jax import inference
 from impactx_jax import methods
-from impactx_jax import restore
-from impactx_jax import workdirs
+from impactx_jax.stages import trained
+from impactx_jax.stages import artefact
 import jax
 import matplotlib.image
 import numpy as np
@@ -25,8 +25,8 @@ def test_predicts_what_the_restored_network_does(finished_workdir):
   assert model.method == 'impactx'
   assert model.class_names == tuple('0123456789')
   explained = model.predict(IMAGES)
-  method, variables = restore.network(
-      workdirs.open_workdir(finished_workdir), 'impactx'
+  method, variables = trained.network(
+      artefact.open_workdir(finished_workdir), 'impactx'
   )
   expected = method.predict(variables, IMAGES / np.float32(255))
   np.testing.assert_allclose(
@@ -75,8 +75,8 @@ def test_the_baseline_has_no_map(finished_workdir):
 
 
 def test_r2_is_the_one_of_the_training_run(finished_workdir):
-  summary = workdirs.read_summary(
-      workdirs.open_workdir(finished_workdir) / 'impactx'
+  summary = artefact.read_summary(
+      artefact.open_workdir(finished_workdir) / 'impactx'
   )
   assert impactx_jax.load(finished_workdir).map_r2 == summary['map_r2']
   assert impactx_jax.load(finished_workdir, 'baseline').map_r2 is None
@@ -104,7 +104,7 @@ def test_a_method_that_was_not_trained_there(finished_workdir):
 
 def test_a_method_that_needs_maps(finished_workdir, monkeypatch):
   network = methods.Method(None, None, None, predicts_from_maps=True)
-  monkeypatch.setattr(restore, 'network', lambda *_: (network, None))
+  monkeypatch.setattr(trained, 'network', lambda *_: (network, None))
   with pytest.raises(InputError, match='needs the attribution maps'):
     impactx_jax.load(finished_workdir)
 

@@ -3,10 +3,10 @@
 import dataclasses
 
 from attribution import maskers
-from impactx_jax import measure_maps
-from impactx_jax import restore
-from impactx_jax import teachers
-from impactx_jax import workdirs
+from impactx_jax.evaluation import measure_maps
+from impactx_jax.stages import trained
+from impactx_jax.evaluation import explaining
+from impactx_jax.stages import artefact
 from impactx_jax.data import sources
 from impactx_jax.report import page
 import jax
@@ -16,12 +16,12 @@ import pytest
 
 @pytest.fixture(scope='module')
 def network(finished_workdir):
-  return restore.network(workdirs.open_workdir(finished_workdir), 'impactx')
+  return trained.network(artefact.open_workdir(finished_workdir), 'impactx')
 
 
 @pytest.fixture(scope='module')
 def config(finished_workdir):
-  config = workdirs.read_config(workdirs.open_workdir(finished_workdir))
+  config = artefact.read_config(artefact.open_workdir(finished_workdir))
   with config.unlocked():
     config.evaluation.explainers = ('input_x_gradient', 'random')
   return config
@@ -199,7 +199,7 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
     cut = dataclasses.replace(method, layers=layers)
     config = config.copy_and_resolve_references()
     config.evaluation.explainers = ('grad_cam',)
-    makers = teachers.map_makers(config, (cut, variables), {
+    makers = explaining.map_makers(config, (cut, variables), {
         'masker': 'blur', 'blur_kernel': 0, 'mask_value': np.zeros(())
     })
     names[layers is None] = set(makers)

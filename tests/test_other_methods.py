@@ -5,9 +5,9 @@ import json
 from attribution import records
 from attribution import service
 from impactx_jax import methods
-from impactx_jax import pipeline
-from impactx_jax import restore
-from impactx_jax import workdirs
+from impactx_jax.stages import pipeline
+from impactx_jax.stages import trained
+from impactx_jax.stages import artefact
 from impactx_jax.data import maps as map_data
 import numpy as np
 import pytest
@@ -63,8 +63,8 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
   import jax
 
   columns, _ = records.read(wae_run / 'maps_weighted')
-  method, variables = restore.network(
-      workdirs.open_workdir(finished_workdir), 'classifier'
+  method, variables = trained.network(
+      artefact.open_workdir(finished_workdir), 'classifier'
   )
   images = columns['image'].astype(np.float32) / 255
   probability = jax.nn.softmax(method.predict(variables, images).logits)
@@ -75,10 +75,10 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
 
 def test_wae_is_tested_with_the_maps_of_the_test_images(wae_run):
   result = read(wae_run / 'wae', 'test.json')
-  workdir = workdirs.open_workdir(wae_run)
-  method, variables = restore.network(workdir, 'wae')
+  workdir = artefact.open_workdir(wae_run)
+  method, variables = trained.network(workdir, 'wae')
   columns, _ = records.read(wae_run / 'maps_weighted')
-  options = workdirs.read_config(workdir / 'wae').method
+  options = artefact.read_config(workdir / 'wae').method
   test = map_data.targets(columns, options, 0)['test']
   images = test['image'].astype(np.float32) / 255
   logits = method.predict(variables, images, test['map']).logits
@@ -151,7 +151,7 @@ def test_the_control_of_another_class_makes_its_own_maps(
   assert manifest['kind'] == 'other_class'
   assert len(columns['label']) == 48
   assert (columns['classes'][:, 0] != columns['label']).all()
-  recorded = workdirs.read_config(
-      workdirs.open_workdir(tmp_path) / 'impactx_other_class'
+  recorded = artefact.read_config(
+      artefact.open_workdir(tmp_path) / 'impactx_other_class'
   )
   assert recorded.method.maps == 'other_class'

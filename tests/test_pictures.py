@@ -2,7 +2,7 @@
 
 from attribution.errors import InputError
 from etils import epath
-from impactx_jax import pictures
+from impactx_jax.data import pictures
 import numpy as np
 from PIL import Image
 import pytest

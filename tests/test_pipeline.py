@@ -3,9 +3,9 @@
 import json
 
 from impactx_jax import methods
-from impactx_jax import pipeline
-from impactx_jax import restore
-from impactx_jax import workdirs
+from impactx_jax.stages import pipeline
+from impactx_jax.stages import trained
+from impactx_jax.stages import artefact
 import pytest
 
 
@@ -32,10 +32,10 @@ def test_stages_one_by_one_make_what_all_makes(
 
 
 def test_the_control_records_that_it_saw_no_explanation(finished_workdir):
-  workdir = workdirs.open_workdir(finished_workdir)
-  recorded = workdirs.read_config(workdir / methods.CONTROL).method
+  workdir = artefact.open_workdir(finished_workdir)
+  recorded = artefact.read_config(workdir / methods.CONTROL).method
   assert (recorded.name, recorded.lambda_) == (methods.CONTROL, 0.0)
-  method = workdirs.read_config(workdir / 'impactx').method
+  method = artefact.read_config(workdir / 'impactx').method
   assert (method.name, method.lambda_) == ('impactx', 1.0)
 
 
@@ -43,7 +43,7 @@ def test_the_control_can_be_named_in_a_finished_workdir(
     finished_workdir, tiny_config
 ):
   tiny_config.method.name = methods.CONTROL
-  workdir = workdirs.open_workdir(finished_workdir)
+  workdir = artefact.open_workdir(finished_workdir)
   run = pipeline.Pipeline(tiny_config, workdir)
   assert run.method_names == [methods.CONTROL]
   run.check_workdir()
@@ -62,8 +62,8 @@ def test_both_were_trained_on_the_mapped_images(finished_workdir):
 def test_a_restored_network_is_the_one_that_was_recorded(
     finished_workdir, name
 ):
-  from impactx_jax import checkpoints
+  from impactx_jax.training import checkpoints
 
-  _, variables = restore.network(workdirs.open_workdir(finished_workdir), name)
+  _, variables = trained.network(artefact.open_workdir(finished_workdir), name)
   recorded = read(finished_workdir / name, 'summary.json')['digest']
   assert checkpoints.digest(variables) == recorded

@@ -1,9 +1,9 @@
 """What is compared: seeds and methods, as the flags name them."""
 
 from attribution.errors import InputError
-from impactx_jax import compare
+from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
-from impactx_jax import table as table_program
+from impactx_jax.commands import table as table_program
 import pytest
 
 
@@ -17,7 +17,7 @@ import pytest
     ('0-2,10', (0, 1, 2, 10)),
 ])
 def test_seeds_are_a_number_or_a_list(text, seeds):
-  assert compare.Plan.parse(text, []).seeds == seeds
+  assert over_seeds.Plan.parse(text, []).seeds == seeds
 
 
 @pytest.mark.parametrize('text', [
@@ -26,22 +26,22 @@ def test_seeds_are_a_number_or_a_list(text, seeds):
 ])
 def test_seeds_that_cannot_be_read_are_refused(text):
   with pytest.raises(InputError, match='--seeds=') as error:
-    compare.Plan.parse(text, ['impactx'])
+    over_seeds.Plan.parse(text, ['impactx'])
   assert f'--seeds={text} ' in str(error.value)
 
 
 def test_methods_are_run_with_all_seeds_or_the_first_ones():
-  plan = compare.Plan.parse('5', ['impactx', ' abn:3', 'wae:9'])
+  plan = over_seeds.Plan.parse('5', ['impactx', ' abn:3', 'wae:9'])
   assert plan.names == {'baseline': 5, 'impactx': 5, 'abn': 3, 'wae': 5}
 
 
 def test_a_is_always_among_them_and_first():
   for names in ([], ['impactx', 'baseline'], ['abn', 'baseline:1']):
-    assert next(iter(compare.Plan.parse('2', names).names)) == 'baseline'
+    assert next(iter(over_seeds.Plan.parse('2', names).names)) == 'baseline'
 
 
 def test_runs_go_seed_by_seed():
-  plan = compare.Plan.parse('4,7', ['impactx', 'abn:1'])
+  plan = over_seeds.Plan.parse('4,7', ['impactx', 'abn:1'])
   assert plan.runs() == [
       (4, 'baseline'), (4, 'impactx'), (4, 'abn'), (7, 'baseline'),
       (7, 'impactx'),
@@ -54,7 +54,7 @@ def test_runs_go_seed_by_seed():
 ])
 def test_an_unknown_method_is_refused_with_the_nearest(item, nearest):
   with pytest.raises(InputError) as error:
-    compare.Plan.parse('5', ['impactx', item])
+    over_seeds.Plan.parse('5', ['impactx', item])
   for part in (repr(item), f'Did you mean {nearest!r}?', 'wae', '--methods='):
     assert part in str(error.value)
 
@@ -64,17 +64,17 @@ def test_an_unknown_method_is_refused_with_the_nearest(item, nearest):
 )
 def test_a_method_without_a_number_of_seeds_is_refused(item):
   with pytest.raises(InputError, match=r'--methods=abn:N') as error:
-    compare.Plan.parse('5', [item])
+    over_seeds.Plan.parse('5', [item])
   assert repr(item) in str(error.value)
 
 
 @pytest.mark.parametrize('item', ['', ' ', ':3'])
 def test_a_method_without_a_name_is_refused(item):
   with pytest.raises(InputError, match='--methods='):
-    compare.Plan.parse('5', [item])
+    over_seeds.Plan.parse('5', [item])
 
 
 def test_the_flags_defaults_are_a_plan():
   defaults = (table_program.SEEDS.default, table_program.METHODS.default)
-  plan = compare.Plan.parse(*defaults)
+  plan = over_seeds.Plan.parse(*defaults)
   assert len(plan.seeds) == 5 and len(plan.names) == 4

@@ -9,14 +9,14 @@ from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
-from impactx_jax import pipeline
-from impactx_jax import restore
-from impactx_jax import runs
-from impactx_jax import train
-from impactx_jax import workdirs
+from impactx_jax.stages import pipeline
+from impactx_jax.stages import trained
+from impactx_jax.stages import training_run
+from impactx_jax.training import loop
+from impactx_jax.stages import artefact
 from impactx_jax.methods.base import Task
-from impactx_jax.models import pretrained
-from impactx_jax.models import weight_files
+from impactx_jax.models.weights import pretrained
+from impactx_jax.models.weights import files
 import jax
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_lep_can_start_from_as_trunk_with_its_statistics():
   generator = np.random.default_rng(0)
   classifier = jax.tree.map(
       lambda x: generator.random(x.shape, np.float32),
-      restore.shapes(make_method(config, 32)),
+      trained.shapes(make_method(config, 32)),
   )
   task = Task(CLASSES, (32, 32, 3), classifier)
   params, collections = methods.create('impactx', config, task).init(
@@ -103,7 +103,7 @@ def test_head_of_keras_is_left_unless_it_is_asked_for(small_mobilenet):
   )
   assert 'predictions' in str(report)
   many = make_method(config, 32, classes=12)  # Whatever their number.
-  pretrained.start(config.model, restore.shapes(many))
+  pretrained.start(config.model, trained.shapes(many))
 
 
 @pytest.mark.parametrize('name', KERAS)
@@ -119,11 +119,11 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       'position': np.arange(32, dtype=np.int32),
   }
   method = make_method(config, 32, classes=10)
-  optimizer = train.create_optimizer(training, 1)
-  state = train.initial_state(method, optimizer, 0)
-  first = jax.device_get(train.variables_of(state))
+  optimizer = loop.create_optimizer(training, 1)
+  state = loop.initial_state(method, optimizer, 0)
+  first = jax.device_get(loop.variables_of(state))
   step = parallel.data_parallel(functools.partial(
-      train.train_step, method=method, optimizer=optimizer,
+      loop.train_step, method=method, optimizer=optimizer,
       training=training, seed=0,
   ))
   state = parallel.replicate(state)
@@ -134,7 +134,7 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       jax.tree_util.keystr(path)
       for (path, before), after in zip(
           jax.tree_util.tree_leaves_with_path(first),
-          jax.tree.leaves(train.variables_of(state)), strict=True,
+          jax.tree.leaves(loop.variables_of(state)), strict=True,
       )
       if np.array_equal(before, after)
   ]
@@ -157,7 +157,7 @@ def test_network_saved_by_keras_learns_a_few_hundred_cifar10_images(
   )
   config.classifier.training.update(batch_size=32, epochs=40, patience=0)
   pipeline.run(config, tmp_path / 'run', 'classifier')
-  summary = workdirs.read_summary(tmp_path / 'run' / 'classifier')
+  summary = artefact.read_summary(tmp_path / 'run' / 'classifier')
   assert 300 < summary['examples']['train'] < 400
   assert summary['history'][-1]['train/accuracy'] > 0.9
 
@@ -185,7 +185,7 @@ def test_stage_one_starts_from_keras_weights_and_says_so(
 ):
   config = run_config(small_mobilenet, data_dir)
   pipeline.run(config, tmp_path, 'classifier')
-  fresh = restore.shapes(make_method(config, 32, classes=10))
+  fresh = trained.shapes(make_method(config, 32, classes=10))
   fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)
   started = fits['start_from'](fresh)
   expected, _ = start_of('baseline', small_mobilenet)
@@ -205,7 +205,7 @@ def test_other_keras_weights_than_a_started_from_are_refused(
 ):
   config = run_config(small_mobilenet, data_dir)
   pipeline.run(config, tmp_path, 'classifier')
-  fresh = restore.shapes(make_method(config, 32, classes=10))
+  fresh = trained.shapes(make_method(config, 32, classes=10))
   fits['start_from'](fresh)
   fits['start_from'](fresh)  # The same ones again are no others.
   path = tmp_path / 'classifier' / 'pretrained.json'
@@ -218,7 +218,7 @@ def test_other_keras_weights_than_a_started_from_are_refused(
 def test_wrong_file_for_keras_networks_is_refused_before_any_work(
     small_mobilenet, data_dir, tmp_path, monkeypatch
 ):
-  forbid(monkeypatch, (runs, 'fit'))
+  forbid(monkeypatch, (training_run, 'fit'))
   config = run_config(small_mobilenet, data_dir)
   config.model.width = 0.5
   with pytest.raises(InputError, match='not of mobilenet'):
@@ -238,7 +238,7 @@ def test_wrong_file_for_keras_networks_is_refused_before_any_work(
 def refused(config, size=32, classes=CLASSES) -> str:
   with pytest.raises(InputError) as error:
     models.check(config.model, (size, size, 3))
-    shapes = restore.shapes(make_method(config, size, classes))
+    shapes = trained.shapes(make_method(config, size, classes))
     pretrained.start(config.model, shapes)
   assert '--config.' in str(error.value)
   return str(error.value)
@@ -306,7 +306,7 @@ def test_file_of_no_known_format_is_refused_with_those_of_keras(tmp_path):
   message = refused(make_config('mobilenet', path))
   assert str(path) in message and 'safetensors' in message
   with pytest.raises(InputError, match='There is no file'):
-    weight_files.read(str(tmp_path / 'nowhere.h5'))
+    files.read(str(tmp_path / 'nowhere.h5'))
 
 
 def test_without_a_file_of_keras_the_recipe_says_where_there_is_one():

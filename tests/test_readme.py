@@ -5,11 +5,11 @@ import pathlib
 import re
 import shlex
 
-from impactx_jax import checks
-from impactx_jax import compare
-from impactx_jax import pipeline
-from impactx_jax import grids
-from impactx_jax import table
+from impactx_jax.stages import checks
+from impactx_jax.experiments import over_seeds
+from impactx_jax.stages import pipeline
+from impactx_jax.experiments import grids
+from impactx_jax.commands import table
 from ml_collections import config_flags
 import pytest
 from tests import table_fixtures
@@ -85,7 +85,7 @@ def in_a_folder_with_mynet(tmp_path, monkeypatch):
 def test_table_is_one_that_the_program_makes(command):
   values = flags_of(command)
   names = values.pop('methods', ','.join(table.METHODS.default)).split(',')
-  plan = compare.Plan.parse(values.pop('seeds', table.SEEDS.default), names)
+  plan = over_seeds.Plan.parse(values.pop('seeds', table.SEEDS.default), names)
   config = config_of(values)
   for name in plan.names.keys() - {'baseline'}:
     config.method.name = name

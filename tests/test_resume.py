@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 import numpy as np
 from tests.conftest import make_tiny_config
 
@@ -16,7 +16,7 @@ SCRIPT = """
 import os, signal, sys
 from attribution import files
 from attribution import records
-from impactx_jax import pipeline
+from impactx_jax.stages import pipeline
 from impactx_jax.data import batches
 from impactx_jax.report import panels
 from tests.conftest import make_tiny_config

@@ -3,7 +3,7 @@
 import logging
 
 from etils import epath
-from impactx_jax import runs
+from impactx_jax.stages import training_run
 import pytest
 from tests import test_train
 
@@ -21,7 +21,7 @@ def test_a_network_that_is_no_better_than_chance_is_warned_of(
   absl_logger = logging.getLogger('absl')
   absl_logger.addHandler(caplog.handler)
   try:
-    runs.fit(
+    training_run.fit(
         epath.Path(tmp_path),
         test_train.linear_method(),
         {'train': columns, 'validation': columns},

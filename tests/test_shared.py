@@ -5,12 +5,12 @@ import pathlib
 import shutil
 
 from attribution.errors import InputError
-from impactx_jax import checkpoints
+from impactx_jax.training import checkpoints
 from impactx_jax import methods
-from impactx_jax import pipeline
-from impactx_jax import restore
-from impactx_jax import train
-from impactx_jax import workdirs
+from impactx_jax.stages import pipeline
+from impactx_jax.stages import trained
+from impactx_jax.training import loop
+from impactx_jax.stages import artefact
 from impactx_jax.data import sources
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def fits(monkeypatch):
     calls.append((method, columns, options))
     raise Reached('fit')
 
-  monkeypatch.setattr(train, 'fit', fit)
+  monkeypatch.setattr(loop, 'fit', fit)
   return calls
 
 
@@ -87,8 +87,8 @@ def test_m_is_the_classifier_of_the_other_workdir(
   monkeypatch.setattr(methods, 'create', keep_task)
   with pytest.raises(Reached):
     pipeline.run(config, tmp_path, 'impactx')
-  _, wanted = restore.network(
-      workdirs.open_workdir(finished_workdir), 'classifier'
+  _, wanted = trained.network(
+      artefact.open_workdir(finished_workdir), 'classifier'
   )
   jax.tree.map(
       np.testing.assert_array_equal, tasks[0].classifier, wanted
@@ -106,7 +106,7 @@ def test_maps_are_those_of_the_other_workdir(
   assert begun(tmp_path / 'run') == {'config.json', 'impactx'}
   # The same as in the run that made them.
   shutil.rmtree(tmp_path / 'home' / 'impactx')
-  own = workdirs.read_config(tmp_path / 'home')
+  own = artefact.read_config(tmp_path / 'home')
   with pytest.raises(Reached):
     pipeline.run(own, tmp_path / 'home', 'impactx')
   (_, (_, columns, _)) = fits
@@ -188,9 +188,9 @@ def test_the_baseline_of_a_shared_run_is_the_shared_classifier(
 
 
 def test_a_network_that_shares_its_classifier_is_restored(shared_run):
-  workdir = workdirs.open_workdir(shared_run[0])
-  method, variables = restore.network(workdir, 'impactx')
-  summary = workdirs.read_summary(workdir / 'impactx')
+  workdir = artefact.open_workdir(shared_run[0])
+  method, variables = trained.network(workdir, 'impactx')
+  summary = artefact.read_summary(workdir / 'impactx')
   assert checkpoints.digest(variables) == summary['digest']
   # Which holds M, so it is enough to predict with.
   images = np.zeros((1, 32, 32, 3), np.float32)
@@ -199,7 +199,7 @@ def test_a_network_that_shares_its_classifier_is_restored(shared_run):
 
 def test_a_shared_run_goes_on_without_its_config(shared_run, monkeypatch):
   pipeline_fixtures.forbid(
-      monkeypatch, (train, 'fit'), (pipeline.evaluate, 'evaluate')
+      monkeypatch, (loop, 'fit'), (pipeline.evaluate, 'evaluate')
   )
   pipeline.run(None, shared_run[0])
 
@@ -253,7 +253,7 @@ def test_test_results_are_those_of_each_network(finished_workdir, tiny_config):
   for name in (methods.BASELINE, 'impactx', methods.CONTROL):
     result = run.test(name)
     home, stage = run.place(name)
-    assert result['digest'] == workdirs.read_summary(
+    assert result['digest'] == artefact.read_summary(
         home.workdir / stage
     )['digest']
     assert result['label'] == labels

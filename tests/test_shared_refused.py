@@ -3,8 +3,8 @@
 import json
 
 from attribution.errors import InputError
-from impactx_jax import compare
-from impactx_jax import pipeline
+from impactx_jax.experiments import over_seeds
+from impactx_jax.stages import pipeline
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
@@ -142,9 +142,9 @@ def test_a_table_refuses_shared_maps_before_its_first_training(
     config, tmp_path
 ):
   config.attribution.max_evals = 50
-  plan = compare.Plan.parse('1', ['abn', 'impactx'])
+  plan = over_seeds.Plan.parse('1', ['abn', 'impactx'])
   with pytest.raises(InputError, match='another attribution'):
-    compare.run(config, tmp_path / 'table', plan)
+    over_seeds.run(config, tmp_path / 'table', plan)
   assert not (tmp_path / 'table').exists()
 
 

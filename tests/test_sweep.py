@@ -7,12 +7,12 @@ import sys
 
 from absl import flags
 from attribution import service
-from impactx_jax import checks
-from impactx_jax import evaluate
-from impactx_jax import grids
-from impactx_jax import pipeline
-from impactx_jax import sweep
-from impactx_jax import train
+from impactx_jax.stages import checks
+from impactx_jax.evaluation import accuracy
+from impactx_jax.experiments import grids
+from impactx_jax.stages import pipeline
+from impactx_jax.experiments import trials
+from impactx_jax.training import loop
 from impactx_jax.configs import common
 from impactx_jax.data import builders
 from impactx_jax.report import figures
@@ -47,7 +47,7 @@ def config(data_dir):
 def no_test():
   """Fails where the test split would be looked at."""
   with pytest.MonkeyPatch.context() as monkeypatch:
-    forbid(monkeypatch, (evaluate, 'test'), (pipeline.Pipeline, 'test'))
+    forbid(monkeypatch, (accuracy, 'test'), (pipeline.Pipeline, 'test'))
     yield
 
 
@@ -57,7 +57,7 @@ def finished(config, no_test, tmp_path_factory):
   folder = tmp_path_factory.mktemp('finished_sweep')
   with pytest.MonkeyPatch.context() as monkeypatch:
     begun = count_trainings(monkeypatch)
-    sweep.run(config, folder / 'sweep', write_sweep(folder, GRID))
+    trials.run(config, folder / 'sweep', write_sweep(folder, GRID))
   assert begun[0] == 'shared/classifier'
   assert begun[1:] == [f'{trial:05d}/impactx' for trial in range(4)]
   return folder / 'sweep'
@@ -140,7 +140,7 @@ def test_the_best_is_the_best_by_validation(finished):
 def test_the_picture_has_the_best_in_the_order_of_the_grid(
     finished, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(sweep, 'MAX_DRAWN', 2)
+  monkeypatch.setattr(trials, 'MAX_DRAWN', 2)
   drawn, draw = [], figures.trials
   monkeypatch.setattr(
       figures, 'trials', lambda *rows: drawn.extend(rows) or draw(*rows)
@@ -150,7 +150,7 @@ def test_the_picture_has_the_best_in_the_order_of_the_grid(
   for line, images in zip(good, (100, 400, 900), strict=True):
     line['examples'] = {'validation': images}
   worst = good.pop()
-  sweep.draw(tmp_path / 'trials.png', [*good, worst])
+  trials.draw(tmp_path / 'trials.png', [*good, worst])
   labels, accuracies, errors = drawn
   first, second = sorted(good, key=lambda line: line['trial'])
   assert [label.split('=')[1] for label in labels] == [
@@ -190,7 +190,7 @@ def test_a_finished_sweep_trains_nothing_but_what_failed(
   before = read_lines(finished)
   begun = count_trainings(monkeypatch)
   forbid(monkeypatch, (service, 'write_maps'))
-  sweep.run(config, finished, str(finished.parent / 'mine.py'))
+  trials.run(config, finished, str(finished.parent / 'mine.py'))
   assert begun == ['00000/impactx']
   assert read_lines(finished) == before
   text = capsys.readouterr().out
@@ -207,12 +207,12 @@ def test_an_interrupted_sweep_ends_as_an_undisturbed_one(
   with monkeypatch.context() as patch:
     begun = count_trainings(patch, stop_at=3)
     with pytest.raises(table_fixtures.Interrupted):
-      sweep.run(config, workdir, path)
+      trials.run(config, workdir, path)
     assert begun == ['00000/impactx', '00001/impactx']
   assert [line['trial'] for line in read_lines(workdir)] == [0, 1]
   assert not (workdir / 'best.json').exists()
   begun = count_trainings(monkeypatch)
-  sweep.run(config, workdir, path)
+  trials.run(config, workdir, path)
   # What was finished is kept; what failed is tried again.
   assert begun == ['00000/impactx', '00002/impactx', '00003/impactx']
   assert without_seconds(read_lines(workdir)) == (
@@ -226,7 +226,7 @@ def test_two_at_a_time_find_what_one_after_the_other_finds(
 ):
   workdir = tmp_path / 'sweep'
   try:
-    sweep.run(
+    trials.run(
         shared_with(config, finished), workdir, write_sweep(tmp_path, GRID),
         trials=2, jobs=2,
     )
@@ -246,12 +246,12 @@ def test_two_at_a_time_find_what_one_after_the_other_finds(
 def test_trials_of_another_grid_are_refused_before_any_work(
     finished, config, no_test, tmp_path, monkeypatch, grid
 ):
-  forbid(monkeypatch, (train, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
   workdir = tmp_path / 'sweep'
   workdir.mkdir()
   shutil.copy(finished / 'trials.jsonl', workdir)
   refused(
-      lambda: sweep.run(config, workdir, write_sweep(tmp_path, grid)),
+      lambda: trials.run(config, workdir, write_sweep(tmp_path, grid)),
       'trials.jsonl', 'another grid', '--workdir',
   )
   assert names_in(workdir) == {'trials.jsonl'}
@@ -265,7 +265,7 @@ def test_a_grid_of_budgets_makes_maps_for_each_trial(
 ):
   begun = count_trainings(monkeypatch)
   path = write_sweep(tmp_path, {'attribution.max_evals': [10, 20]})
-  sweep.run(config, tmp_path / 'sweep', path)
+  trials.run(config, tmp_path / 'sweep', path)
   assert begun == ['shared/classifier', '00000/impactx', '00001/impactx']
   assert names_in(tmp_path / 'sweep/shared') == {'config.json', 'classifier'}
   for trial in ('00000', '00001'):
@@ -286,11 +286,11 @@ def test_a_grid_of_stage_one_trains_classifiers_alone(
   forbid(monkeypatch, (service, 'write_maps'))
   grid = {'data.validation_fraction': [0.1, 0.2], 'data.image_size': [(9, 9)]}
   path = write_sweep(tmp_path, grid, 'classifier')
-  sweep.run(config, tmp_path / 'sweep', path)
+  trials.run(config, tmp_path / 'sweep', path)
   assert begun[:2] == ['data', 'data']  # Of all trials, before the first.
   trained = ['00000/classifier', '00001/classifier']
   assert [name for name in begun if name != 'data'] == trained
-  sweep.run(config, tmp_path / 'sweep', path)  # A tuple is the same in JSON.
+  trials.run(config, tmp_path / 'sweep', path)  # A tuple is the same in JSON.
   assert [name for name in begun if name != 'data'] == trained
   assert not (tmp_path / 'sweep/shared').exists()
   one, other = read_lines(tmp_path / 'sweep')
@@ -304,7 +304,7 @@ def test_a_grid_of_stage_one_beside_a_trained_classifier_is_refused(
   grid = {'classifier.training.learning_rate': [0.001, 0.002]}
   path = write_sweep(tmp_path, grid, 'classifier')
   refused(
-      lambda: sweep.run(
+      lambda: trials.run(
           shared_with(config, finished), tmp_path / 'sweep', path
       ),
       '--config.classifier.workdir',
@@ -314,7 +314,7 @@ def test_a_grid_of_stage_one_beside_a_trained_classifier_is_refused(
 def test_another_config_for_a_finished_sweep_is_refused(
     finished, config, no_test, monkeypatch
 ):
-  forbid(monkeypatch, (train, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
   before = read_lines(finished)
   path = str(finished.parent / 'mine.py')
   for section, field, value in (
@@ -324,7 +324,7 @@ def test_another_config_for_a_finished_sweep_is_refused(
     other = config.copy_and_resolve_references()
     other[section][field] = value
     refused(
-        lambda other=other: sweep.run(other, finished, path),
+        lambda other=other: trials.run(other, finished, path),
         f'{section}.{field}', '--workdir',
     )
   assert read_lines(finished) == before

@@ -1,8 +1,8 @@
 """Sweeps that cannot be run, refused before any work."""
 
 from attribution import service
-from impactx_jax import sweep
-from impactx_jax import train
+from impactx_jax.experiments import trials
+from impactx_jax.training import loop
 from impactx_jax.configs import common
 import pytest
 from tests.pipeline_fixtures import forbid
@@ -26,11 +26,11 @@ from tests.table_fixtures import write_sweep
 def test_a_trial_that_cannot_be_run_is_refused_before_any_work(
     tmp_path, monkeypatch, grid
 ):
-  forbid(monkeypatch, (train, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
   path = write_sweep(tmp_path, grid)
   (field,) = grid
   refused(
-      lambda: sweep.run(common.get_config(), tmp_path / 'sweep', path), field
+      lambda: trials.run(common.get_config(), tmp_path / 'sweep', path), field
   )
   assert not (tmp_path / 'sweep').exists()
 
@@ -41,9 +41,9 @@ def test_a_trial_that_cannot_be_run_is_refused_before_any_work(
 def test_wrong_numbers_are_refused_before_any_work(
     tmp_path, monkeypatch, options, part
 ):
-  forbid(monkeypatch, (train, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
   refused(
-      lambda: sweep.run(
+      lambda: trials.run(
           common.get_config(), tmp_path / 'sweep', 'lambda_', **options
       ),
       part,

@@ -2,7 +2,7 @@
 
 import sys
 
-from impactx_jax import grids
+from impactx_jax.experiments import grids
 from impactx_jax import methods
 import pytest
 from tests import test_cli

@@ -1,7 +1,7 @@
 """What is explained: the teacher that the attribution service is given."""
 
 from impactx_jax import methods
-from impactx_jax import teachers
+from impactx_jax.evaluation import explaining
 from impactx_jax.configs import common
 from impactx_jax.methods.base import Prediction
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def make_teacher(**changes):
   weighted = changes.pop('weighted', False)
   attribution = common.get_config().attribution
   attribution.update({'max_evals': 10, 'batch_size': 4, **changes})
-  return teachers.create(
+  return explaining.create(
       make_method(), {'scale': 2.0}, attribution, dtype='float32',
       training_images=np.zeros((2, 8, 8, 1), np.uint8), weighted=weighted,
   )
@@ -58,7 +58,7 @@ def test_maps_are_compared_with_owen_values_whatever_is_configured(
       ),
   )
   network = make_method(), {'scale': 2.0}
-  teachers.owen_values(config.attribution, network, {}, 9)
+  explaining.owen_values(config.attribution, network, {}, 9)
   assert asked == [(expected, 9)]
   assert config.attribution.explainer == explainer
 
@@ -70,8 +70,8 @@ def test_all_maps_can_be_compared_with_an_inpainting_masker():
   )
   network = make_method(), {'scale': 2.0}
   images = make_images()
-  masking = teachers.masking(config.attribution, np.uint8(255 * images))
-  makers = teachers.map_makers(config, network, masking)
+  masking = explaining.masking(config.attribution, np.uint8(255 * images))
+  makers = explaining.map_makers(config, network, masking)
   assert 'integrated_gradients' in makers
   maps = makers['integrated_gradients'](images, np.zeros(3, np.int32))
   # Hidden, an image is its own mean colour, and has the same score here.

@@ -3,10 +3,10 @@
 import dataclasses
 
 from etils import epath
-from impactx_jax import checkpoints
+from impactx_jax.training import checkpoints
 from impactx_jax import losses
 from impactx_jax import methods
-from impactx_jax import train
+from impactx_jax.training import loop
 from impactx_jax.configs import common
 from impactx_jax.methods import base
 import jax
@@ -55,7 +55,7 @@ def make_training(**changes):
 
 def fit(directory, method=None, columns=None, **changes):
   columns = columns or make_columns()
-  return train.fit(
+  return loop.fit(
       method or linear_method(),
       {'train': columns, 'validation': columns},
       training=make_training(**changes),
@@ -89,7 +89,7 @@ def test_the_best_epoch_is_kept_and_the_earliest_of_equals(
 ):
   accuracies = iter([0.5, 0.75, 0.7, 0.75, 0.6])
   monkeypatch.setattr(
-      train.Evaluator,
+      loop.Evaluator,
       '__call__',
       lambda *_: {'accuracy': next(accuracies), 'cross_entropy': 1.0},
   )
@@ -106,7 +106,7 @@ def test_a_continued_run_keeps_the_best_and_the_latest_alone(
 ):
   accuracies = iter([0.5, 0.75, 0.7, 0.6, 0.8, 0.7])
   monkeypatch.setattr(
-      train.Evaluator,
+      loop.Evaluator,
       '__call__',
       lambda *_: {'accuracy': next(accuracies), 'cross_entropy': 1.0},
   )
@@ -119,7 +119,7 @@ def test_a_continued_run_keeps_the_best_and_the_latest_alone(
 def test_patience_ends_training(tmp_path, monkeypatch):
   accuracies = iter([0.5, 0.75, 0.7, 0.7, 0.7, 0.9])
   monkeypatch.setattr(
-      train.Evaluator,
+      loop.Evaluator,
       '__call__',
       lambda *_: {'accuracy': next(accuracies), 'cross_entropy': 1.0},
   )
@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_good(
         metrics=jax.tree.map(lambda x: x * jnp.nan, aux.metrics)
     )
 
-  with pytest.raises(train.InputError, match='nan at step 5'):
+  with pytest.raises(loop.InputError, match='nan at step 5'):
     fit(tmp_path, method=dataclasses.replace(method, loss=poisoned), epochs=2)
   # The one saved epoch is there, and training goes on from it.
   kept = [int(p.name) for p in (tmp_path / 'checkpoints').iterdir()]
@@ -157,7 +157,7 @@ def test_learning_rate_follows_the_schedule(schedule, warmup, expected):
   training = make_training(
       schedule=schedule, learning_rate=0.5, warmup=warmup
   )
-  optimizer = train.create_optimizer(training, total_steps=10)
+  optimizer = loop.create_optimizer(training, total_steps=10)
   params = jnp.ones(())
   state = optimizer.init(params)
   sizes = []
@@ -173,7 +173,7 @@ def test_each_example_counts_once_whatever_the_batch(batch_size):
   columns = make_columns(23)
   method = linear_method()
   variables = {'params': {'w': jnp.asarray(3.0)}, 'collections': {}}
-  means = train.Evaluator(method, batch_size)(variables, columns)
+  means = loop.Evaluator(method, batch_size)(variables, columns)
   images = columns['image'].astype(np.float32) / 255
   prediction = method.predict(variables, images)
   correct = prediction.logits.argmax(-1) == columns['label']
@@ -193,7 +193,7 @@ def test_a_classifier_learns_the_digits(data_dir):
   )
   training = config.classifier.training
   training.epochs = 5
-  result = train.fit(
+  result = loop.fit(
       method,
       {'train': dataset.train, 'validation': dataset.validation},
       training=training,

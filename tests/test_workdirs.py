@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from attribution.errors import InputError
-from impactx_jax import workdirs
+from impactx_jax.stages import artefact
 from impactx_jax.configs import common
 import pytest
 
@@ -26,8 +26,8 @@ def _change(config, path: str, value):
 def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
   config.data.image_size = (48, 64)
   config.data.download = True
-  workdirs.write_config(tmp_path / 'new' / 'run', config)
-  found = workdirs.read_config(tmp_path / 'new' / 'run')
+  artefact.write_config(tmp_path / 'new' / 'run', config)
+  found = artefact.read_config(tmp_path / 'new' / 'run')
   assert found.to_dict() == config.to_dict()
   assert found.data.image_size == (48, 64)
   assert isinstance(found.data.image_size, tuple)
@@ -35,16 +35,16 @@ def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
 
 
 def test_restored_config_refuses_new_fields(tmp_path, config):
-  workdirs.write_config(tmp_path, config)
-  found = workdirs.read_config(tmp_path)
+  artefact.write_config(tmp_path, config)
+  found = artefact.read_config(tmp_path)
   with pytest.raises(AttributeError, match='nmae'):
     found.data.nmae = 'digits'
 
 
 def test_config_is_plain_json_and_replaces_the_former(tmp_path, config):
-  workdirs.write_config(tmp_path, config)
+  artefact.write_config(tmp_path, config)
   config.seed = 7
-  workdirs.write_config(tmp_path, config)
+  artefact.write_config(tmp_path, config)
   assert [path.name for path in tmp_path.iterdir()] == ['config.json']
   content = json.loads((tmp_path / 'config.json').read_text())
   assert content['seed'] == 7
@@ -53,23 +53,23 @@ def test_config_is_plain_json_and_replaces_the_former(tmp_path, config):
 
 def test_folder_without_a_config_is_no_workdir_of_a_run(tmp_path):
   with pytest.raises(InputError) as error:
-    workdirs.read_config(tmp_path)
+    artefact.read_config(tmp_path)
   for part in (str(tmp_path), 'config.json', '--workdir', '--config'):
     assert part in str(error.value)
 
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_stage_that_was_not_begun_takes_any_config(tmp_path, config, stage):
-  workdirs.check_stage(tmp_path, stage, config)
+  artefact.check_stage(tmp_path, stage, config)
   (tmp_path / stage).mkdir()
   (tmp_path / stage / 'notes.txt').write_text('')
-  workdirs.check_stage(tmp_path, stage, config)
+  artefact.check_stage(tmp_path, stage, config)
 
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_stage_takes_its_own_config_again(tmp_path, config, stage):
-  workdirs.write_config(tmp_path / stage, config)
-  workdirs.check_stage(tmp_path, stage, common.get_config())
+  artefact.write_config(tmp_path / stage, config)
+  artefact.check_stage(tmp_path, stage, common.get_config())
 
 
 # Fields, values other than the default, and the stages that they decide.
@@ -101,14 +101,14 @@ FIELDS = (
 def test_stage_is_refused_for_the_fields_that_decide_it(
     tmp_path, config, stage, path, value, decided
 ):
-  workdirs.write_config(tmp_path / stage, config)
+  artefact.write_config(tmp_path / stage, config)
   wanted = common.get_config()
   _change(wanted, path, value)
   if LIKE.get(stage, stage) not in decided:
-    workdirs.check_stage(tmp_path, stage, wanted)
+    artefact.check_stage(tmp_path, stage, wanted)
     return
   with pytest.raises(InputError) as error:
-    workdirs.check_stage(tmp_path, stage, wanted)
+    artefact.check_stage(tmp_path, stage, wanted)
   before = config
   for name in path.split('.'):
     before = before[name]
@@ -119,12 +119,12 @@ def test_stage_is_refused_for_the_fields_that_decide_it(
 
 
 def test_all_differing_fields_are_named_and_no_other(tmp_path, config):
-  workdirs.write_config(tmp_path / 'impactx', config)
+  artefact.write_config(tmp_path / 'impactx', config)
   changed = ('seed', 'attribution.max_evals', 'method.lambda_')
   for path in changed:
     _change(config, path, 9)
   with pytest.raises(InputError) as error:
-    workdirs.check_stage(tmp_path, 'impactx', config)
+    artefact.check_stage(tmp_path, 'impactx', config)
   message = str(error.value)
   for path in changed:
     assert f'{path} (there' in message
@@ -139,22 +139,22 @@ def test_field_that_one_side_lacks_counts_as_different(
   with config.unlocked():
     config.model.width = 2
   there, now = (config, plain) if newer == 'there' else (plain, config)
-  workdirs.write_config(tmp_path / 'classifier', there)
+  artefact.write_config(tmp_path / 'classifier', there)
   with pytest.raises(InputError, match=r'model\.width'):
-    workdirs.check_stage(tmp_path, 'classifier', now)
+    artefact.check_stage(tmp_path, 'classifier', now)
 
 
 def test_summary_is_none_until_it_is_written(tmp_path):
-  assert workdirs.read_summary(tmp_path) is None
-  (tmp_path / workdirs.SUMMARY).write_text('{"best_step": 3}')
-  assert workdirs.read_summary(tmp_path) == {'best_step': 3}
+  assert artefact.read_summary(tmp_path) is None
+  (tmp_path / artefact.SUMMARY).write_text('{"best_step": 3}')
+  assert artefact.read_summary(tmp_path) == {'best_step': 3}
 
 
 def test_workdir_becomes_absolute_and_is_not_created(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-  assert str(workdirs.open_workdir('a/../run')) == str(tmp_path / 'run')
-  assert str(workdirs.open_workdir('~/run')) == str(tmp_path / 'home' / 'run')
+  assert str(artefact.open_workdir('a/../run')) == str(tmp_path / 'run')
+  assert str(artefact.open_workdir('~/run')) == str(tmp_path / 'home' / 'run')
   assert not list(tmp_path.iterdir())
 
 
@@ -162,7 +162,7 @@ def test_workdir_becomes_absolute_and_is_not_created(tmp_path, monkeypatch):
 def test_workdir_cannot_be_a_file_nor_lie_below_one(tmp_path, below):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(InputError) as error:
-    workdirs.open_workdir(tmp_path / 'file' / below)
+    artefact.open_workdir(tmp_path / 'file' / below)
   assert f'{tmp_path / "file"} is a file' in str(error.value)
   assert '--workdir=DIR' in str(error.value)
   assert (tmp_path / 'file').read_text() == 'mine'
@@ -177,40 +177,40 @@ def begun_with_own(tmp_path, config):
   file = tmp_path / 'mynet.py'
   file.write_text('BACKBONE = 1')
   config.model.name = str(file)
-  workdir = workdirs.open_workdir(tmp_path / 'run')
-  workdirs.write_config(workdir / 'classifier', config)
+  workdir = artefact.open_workdir(tmp_path / 'run')
+  artefact.write_config(workdir / 'classifier', config)
   return workdir, file
 
 
 def test_a_backbone_of_ones_own_is_kept_with_the_run(begun_with_own, config):
   workdir, file = begun_with_own
   file.rename(file.with_name('moved.py'))
-  found = workdirs.read_config(workdir / 'classifier')
+  found = artefact.read_config(workdir / 'classifier')
   assert found.model.name == str(workdir / 'classifier' / 'backbone.py')
   assert pathlib.Path(found.model.name).read_text() == 'BACKBONE = 1'
   config.model.name = str(file.with_name('moved.py'))
-  workdirs.check_stage(workdir, 'classifier', config)
-  workdirs.check_stage(workdir, 'classifier', found)
+  artefact.check_stage(workdir, 'classifier', config)
+  artefact.check_stage(workdir, 'classifier', found)
 
 
 def test_a_backbone_that_changed_since_is_refused(begun_with_own, config):
   workdir, file = begun_with_own
   file.write_text('BACKBONE = 2')
   with pytest.raises(InputError, match=r'model\.name') as error:
-    workdirs.check_stage(workdir, 'classifier', config)
+    artefact.check_stage(workdir, 'classifier', config)
   assert 'backbone.py' in str(error.value) and 'mynet.py' in str(error.value)
-  found = workdirs.read_config(workdir / 'classifier')
+  found = artefact.read_config(workdir / 'classifier')
   with pytest.raises(InputError, match=r'model\.name'):
-    workdirs.check_same(found, config, ('model',), workdir)
+    artefact.check_same(found, config, ('model',), workdir)
 
 
 def test_weights_may_move_but_not_be_left_out(tmp_path, config):
-  workdir = workdirs.open_workdir(tmp_path)
+  workdir = artefact.open_workdir(tmp_path)
   config.model.pretrained = '/here/weights.h5'
-  workdirs.write_config(workdir / 'classifier', config)
+  artefact.write_config(workdir / 'classifier', config)
   config.model.pretrained = '/there/weights.h5'
-  workdirs.check_stage(workdir, 'classifier', config)
+  artefact.check_stage(workdir, 'classifier', config)
   for value in ('', 'random'):
     config.model.pretrained = value
     with pytest.raises(InputError, match=r'model\.pretrained'):
-      workdirs.check_stage(workdir, 'classifier', config)
+      artefact.check_stage(workdir, 'classifier', config)

@@ -4,17 +4,11 @@ from collections.abc import Iterator
 
 from impactx_jax import parallel
 from impactx_jax import rng
-from impactx_jax.data.sources import Columns
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data.columns import Columns
 import numpy as np
 
 Batch = dict[str, np.ndarray]
-
-
-def to_float(images: np.ndarray) -> np.ndarray:
-  """uint8 pixels -> float32 in [0, 1], the convention; floats stay."""
-  if images.dtype != np.uint8:
-    return images
-  return images.astype(np.float32) / 255
 
 
 def training_epoch(
@@ -23,19 +17,17 @@ def training_epoch(
   """Yields one shuffled epoch; what does not fill a batch is left out.
 
   Args:
-    columns: Of the training split; `image` uint8 [N, H, W, C], `label` [N]
-      and, for methods that train on maps, `map` float32 [N, H, W, C'].
+    columns: Of the training split.
     batch_size: Of all devices of all processes together.
     seed: Of the run.
     epoch: From 0.
 
   Yields:
-    This process's slice of each batch: `image` float32 [B, H, W, C] in
-    [0, 1], `label` int32 [B], `map` if there is one, `position` int32 [B],
-    each example's place in the global batch, and `row` int32 [B], its place
-    in the columns.
+    This process's slice of each batch: all columns but text, as
+    `columns.for_device` gives them; `position` int32 [B], each example's place
+    in the global batch; and `row` int32 [B], its place in the columns.
   """
-  count = len(columns['label'])
+  count = column_lib.count(columns)
   order = rng.numpy_stream(seed, 'order', epoch).permutation(count)
   positions = parallel.process_rows(np.arange(batch_size, dtype=np.int32))
   for start in range(0, count - batch_size + 1, batch_size):
@@ -58,9 +50,9 @@ def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
     batch_size: Of this process's devices together.
 
   Yields:
-    `image`, `label`, `map` if there is one, and `weight` float32 [B].
+    All columns but text, and `weight` float32 [B].
   """
-  count = len(columns['label'])
+  count = column_lib.count(columns)
   for start in range(0, count, batch_size):
     rows = np.arange(start, start + batch_size)
     weight = (rows < count).astype(np.float32)
@@ -70,10 +62,8 @@ def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
 
 
 def _take(columns: Columns, rows: np.ndarray) -> Batch:
-  batch = {
-      'image': to_float(columns['image'][rows]),
-      'label': columns['label'][rows],
+  return {
+      name: column_lib.for_device(name, column[rows])
+      for name, column in columns.items()
+      if column_lib.kind_of(name) != column_lib.TEXT
   }
-  if 'map' in columns:
-    batch['map'] = columns['map'][rows]
-  return batch

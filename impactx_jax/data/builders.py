@@ -10,10 +10,13 @@ from typing import Any
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from etils import epath
-from impactx_jax import pictures
+from impactx_jax import tasks
+from impactx_jax import user_files
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data import pictures
+from impactx_jax.data.columns import Columns
 import numpy as np
 
-Columns = dict[str, np.ndarray]
 DATA_SETS = (
     'digits, shapes, image_folder, and any image-classification data set of '
     'tensorflow-datasets, such as cifar10'
@@ -34,22 +37,21 @@ def find(data):
   own = _own_builders()
   options = {'data_dir': data.data_dir} if data.data_dir else {}
   try:
-    builder = tfds.builder(data.name, **options)
+    if user_files.is_file(data.name):
+      own = (*own, builder_class(data.name).name)
+      builder = builder_class(data.name)(**options)
+    else:
+      builder = tfds.builder(data.name, **options)
   except tfds.core.DatasetNotFoundError as error:
     raise _unknown(data.name, own, tfds) from error
   # TFDS raises an AssertionError for an unknown version, and an ImportError
   # for a data set that needs a package of its own.
   except (ValueError, KeyError, AssertionError, ImportError) as error:
+    if isinstance(error, InputError):
+      raise
     raise _unusable(data.name, error, tfds) from error
+  task_of(builder, data)
   features = builder.info.features
-  if not {'image', 'label'} <= {*features} or not isinstance(
-      features['label'], tfds.features.ClassLabel
-  ):
-    raise InputError(
-        f'{data.name} is not an image-classification data set: it has the '
-        f'features {", ".join(features)}, and needs image and (a class) '
-        'label. Choose another with --config.data.name=NAME.'
-    )
   kind = np.dtype(features['image'].np_dtype)
   if kind != np.uint8:
     raise InputError(
@@ -66,7 +68,7 @@ def find(data):
         builder.download_and_prepare()
     except OSError as error:
       if builder.data_path.exists():  # Another process was faster.
-        return tfds.builder(data.name, **options)
+        return find(data)
       raise InputError(
           f'The data set {data.name} cannot be prepared in '
           f'{builder.data_path}: {error}. Give a folder that can be written '
@@ -82,6 +84,70 @@ def find(data):
         '--config.data.data_dir=DIR.'
     )
   return builder
+
+
+def builder_class(path: str):
+  """Returns the TFDS builder that a file of the user's own defines."""
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  flag = '--config.data.name'
+  with tfds.core.registered.skip_registering():
+    found = user_files.load(path, 'BUILDER', type, flag)
+  if not issubclass(found, tfds.core.DatasetBuilder):
+    raise InputError(
+        f'The BUILDER in {path} is {found.__name__}, which is no builder of '
+        'tensorflow-datasets: derive it from tfds.core.GeneratorBasedBuilder, '
+        f'or name another file with {flag}=FILE.py.'
+    )
+  return found
+
+
+def task_of(builder, data) -> str:
+  """Returns the task that a data set has the columns for.
+
+  Args:
+    builder: Of TFDS.
+    data: `config.data`; its `task` is checked, or '' for what there is.
+
+  Raises:
+    InputError: for a data set whose columns do not fit the task.
+  """
+  features = builder.info.features
+  fitting = [
+      name
+      for name, task in tasks.TASKS.items()
+      if {'image', task.labels} <= {*features}
+      and _classes_of(features[task.labels])
+  ]
+  if not fitting or (data.task and data.task not in fitting):
+    wanted = [tasks.TASKS[data.task]] if data.task else tasks.TASKS.values()
+    needed = ' or '.join(
+        f'{task.labels} (of the task {task.name})' for task in wanted
+    )
+    raise InputError(
+        f'{data.name} does not fit: it has the features '
+        f'{", ".join(features)}, and needs image and {needed}, with the names '
+        'of the classes. Choose another with --config.data.name=NAME'
+        + (', or another task with --config.data.task=NAME.' if fitting
+           else '.')
+    )
+  return data.task or fitting[0]
+
+
+def class_names(builder, labels: str) -> tuple[str, ...]:
+  """Returns the names of the classes, [K], of the feature with the labels."""
+  return _classes_of(builder.info.features[labels])
+
+
+def _classes_of(feature) -> tuple[str, ...]:
+  """The class names of a label, or of each of several; () where it has none."""
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  while isinstance(feature, tfds.features.Sequence):
+    feature = feature.feature
+  if isinstance(feature, tfds.features.ClassLabel):
+    return tuple(feature.names)
+  return ()
 
 
 def _own_builders() -> tuple[str, ...]:
@@ -154,8 +220,9 @@ def read(builder, split: str, data) -> Columns:
     data: `config.data`.
 
   Returns:
-    `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N], and where the
-    data set has them `mask`, and `file_digest` str [N].
+    `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N] or `labels`
+    int32 [N, K], whatever other numbers the data set has (masks, boxes, groups;
+    see `data.columns`), and of a folder of pictures `file_digest` str [N].
 
   Raises:
     InputError: if it is empty, or an example cannot be read.
@@ -182,7 +249,9 @@ def read(builder, split: str, data) -> Columns:
       for name in rows[0]
       if name != 'id'
   }
-  columns['label'] = columns['label'].astype(np.int32)
+  for name, column in columns.items():
+    if column_lib.kind_of(name) == column_lib.LABEL:
+      columns[name] = column.astype(np.int32)
   ids = [row['id'].decode() for row in rows]
   if folder:
     # Split, class and file name: an id that survives moving the folder.
@@ -191,22 +260,50 @@ def read(builder, split: str, data) -> Columns:
   return columns
 
 
+def _kept(features) -> list[str]:
+  """Names the features that become columns: numbers of one shape."""
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  def fits(name, feature):
+    kind = column_lib.kind_of(name)
+    if kind == column_lib.LABEL:
+      return bool(_classes_of(feature))
+    if kind in (column_lib.TEXT, column_lib.MAP) or not isinstance(
+        feature, (tfds.features.Tensor, tfds.features.Image)
+    ):
+      return False
+    if np.dtype(feature.np_dtype).kind not in 'biuf':
+      return False
+    if kind == column_lib.SCALAR:
+      return feature.shape == ()
+    return kind == column_lib.MASK or None not in feature.shape
+
+  return [name for name, feature in features.items() if fits(name, feature)]
+
+
 def _examples(builder, split: str, data) -> list[dict[str, Any]]:
   """Returns the examples of a prepared data set, resized if sizes vary."""
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
-  resize = None in builder.info.features['image'].shape[:2]
+  features = builder.info.features
+  resize = None in features['image'].shape[:2]
   size = tuple(data.image_size)
+  names = [name for name in _kept(features) if name != 'image']
+  several = {  # Class numbers of any length -> 0 and 1 for each class.
+      name: len(_classes_of(features[name]))
+      for name in names
+      if isinstance(features[name], tfds.features.Sequence)
+  }
 
   def prepare(example):
-    kept = {
-        'id': example['tfds_id'],
-        'image': example['image'],
-        'label': example['label'],
-    }
-    if 'mask' in example:
-      kept['mask'] = example['mask']
+    kept = {name: example[name] for name in names}
+    for name, num_classes in several.items():
+      one_hot = tf.one_hot(example[name], num_classes, dtype=tf.int32)
+      kept[name] = tf.reduce_max(
+          tf.concat([one_hot, tf.zeros((1, num_classes), tf.int32)], 0), axis=0
+      )
+    kept |= {'id': example['tfds_id'], 'image': example['image']}
     if resize:
       image = tf.image.resize(
           example['image'], size, method='bilinear', antialias=True
@@ -214,6 +311,9 @@ def _examples(builder, split: str, data) -> list[dict[str, Any]]:
       kept['image'] = tf.cast(
           tf.clip_by_value(tf.round(image), 0, 255), tf.uint8
       )
+      for name in names:
+        if column_lib.kind_of(name) == column_lib.MASK:
+          kept[name] = tf.image.resize(example[name], size, method='nearest')
     return kept
 
   dataset = builder.as_dataset(

@@ -1,8 +1,13 @@
 """Attribution maps as training targets, and which images get one."""
 
+import hashlib
+from typing import Any
+
 from impactx_jax import losses
 from impactx_jax import rng
-from impactx_jax.data.sources import Columns
+from impactx_jax import tasks
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data.columns import Columns
 from impactx_jax.data.sources import Dataset
 import numpy as np
 
@@ -31,7 +36,7 @@ def select(
       them, for who classifies with maps needs them there too.
 
   Returns:
-    Columns `id`, `split`, `image`, `label`, and `classes` int32 [N, K'].
+    All columns of the data, `split`, and `classes` int32 [N, K'].
   """
   splits = ['train', 'validation']
   total = sum(len(getattr(dataset, split)['id']) for split in splits)
@@ -45,35 +50,34 @@ def select(
     priority = rng.uniform_by_id(seed, 'maps', columns['id'])
     rows = np.sort(np.argsort(priority, kind='stable')[:wanted])
     parts.append({
-        'id': columns['id'][rows],
-        'split': np.full(wanted, split),
-        'image': columns['image'][rows],
-        'label': columns['label'][rows],
+        **column_lib.rows(columns, rows), 'split': np.full(wanted, split)
     })
+  # Shards hold what can be trained on; and what one split lacks, none has.
   examples = {
       name: np.concatenate([part[name] for part in parts])
-      for name in parts[0]
+      for name in set.intersection(*map(set, parts))
+      if name in ('id', 'split')
+      or column_lib.kind_of(name) != column_lib.TEXT
   }
-  examples['classes'] = _classes(
-      examples, len(dataset.class_names), seed, kind
-  )
+  examples['classes'] = _classes(examples, dataset, seed, kind)
   return examples
 
 
 def _classes(
-    examples: Columns, num_classes: int, seed: int, kind: str
+    examples: Columns, dataset: Dataset, seed: int, kind: str
 ) -> np.ndarray:
   """Returns which classes are explained of each image, int32 [N, K']."""
-  labels = examples['label']
+  num_classes = len(dataset.class_names)
   if kind == 'weighted':
     every = np.arange(num_classes, dtype=np.int32)
-    return np.broadcast_to(every, (len(labels), num_classes))
+    return np.broadcast_to(every, (len(examples['id']), num_classes))
+  classes = tasks.TASKS[dataset.task].explained(examples, seed)
   if kind == 'other_class':
     draw = rng.uniform_by_id(seed, 'other_class', examples['id'])
     # The class that is so many places further, never the label itself.
     further = 1 + (draw * (num_classes - 1)).astype(np.int32)
-    labels = (labels + further) % num_classes
-  return labels[:, None]
+    classes = (classes + further) % num_classes
+  return classes[:, None]
 
 
 def share(num_examples: int, count: int, total: int) -> int:
@@ -108,12 +112,12 @@ def targets(columns: Columns, options, seed: int) -> dict[str, Columns]:
   training = columns['split'] == 'train'
   if options.map_scaling == 'global_std':
     maps = maps / (maps[training].std() or np.float32(1))
-  kept = {**{k: columns[k] for k in ('id', 'image', 'label')}, 'map': maps}
+  about_maps = ('split', 'classes', 'base_value', 'full_value')
+  kept = {k: v for k, v in columns.items() if k not in about_maps}
   parts = {
-      str(split): {
-          name: column[columns['split'] == split]
-          for name, column in kept.items()
-      }
+      str(split): column_lib.rows(
+          {**kept, 'map': maps}, columns['split'] == split
+      )
       for split in np.unique(columns['split'])
   }
   train = parts['train']
@@ -140,3 +144,9 @@ def noise(maps: np.ndarray, seed: int) -> np.ndarray:
   axes = (1, 2, 3)
   values = stream.standard_normal(maps.shape, np.float32)
   return maps.mean(axes, keepdims=True) + values * maps.std(axes, keepdims=True)
+
+
+def digest(manifest: dict[str, Any]) -> str:
+  """Returns one SHA-256 for all shards of a manifest."""
+  sums = ''.join(shard['sha256'] for shard in manifest['shards'])
+  return hashlib.sha256(sums.encode()).hexdigest()

@@ -13,8 +13,10 @@ from typing import Any
 from absl import logging
 from attribution.errors import InputError
 from impactx_jax import rng
+from impactx_jax import tasks
 from impactx_jax.data import builders
-from impactx_jax.data.builders import Columns
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data.columns import Columns
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -28,10 +30,11 @@ class Dataset:
   Attributes:
     name: With its builder config and version, such as 'cifar10/3.0.2'.
     class_names: [K].
-    train: Columns `id` (str [N]), `image` (uint8 [N, H, W, C]) and `label`
-      (int32 [N]), and further ones the data set may have.
+    train: Columns `id` (str [N]), `image` (uint8 [N, H, W, C]), the task's
+      labels, and further ones the data set may have; see `data.columns`.
     validation: The part of the training split held out by `split_by_id`.
     test: The same columns of the test split.
+    task: A name in `tasks.TASKS`.
   """
 
   name: str
@@ -39,6 +42,7 @@ class Dataset:
   train: Columns
   validation: Columns
   test: Columns
+  task: str = 'classification'
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -53,6 +57,7 @@ class Dataset:
     """What must agree between the stages, JSON-compatible."""
     return {
         'name': self.name,
+        'task': self.task,
         'class_names': list(self.class_names),
         'image_shape': list(self.image_shape),
         'examples': {
@@ -68,7 +73,8 @@ class Dataset:
     rows = []
     for split in SPLITS:
       columns = getattr(self, split)
-      names = [n for n in ('id', 'label', 'file_digest') if n in columns]
+      labels = tasks.TASKS[self.task].labels
+      names = [n for n in ('id', labels, 'file_digest') if n in columns]
       rows += zip(*(columns[name].tolist() for name in names), strict=True)
     return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 
@@ -93,6 +99,7 @@ def load(data, seed: int) -> Dataset:
 def _load(data_json: str, seed: int) -> Dataset:
   data = ConfigDict(json.loads(data_json))
   builder = builders.find(data)
+  task = tasks.TASKS[builders.task_of(builder, data)]
   splits = set(builder.info.splits)
   if data.train_split not in splits:
     raise _missing_split(builder, data.train_split, 'train_split', splits)
@@ -103,7 +110,8 @@ def _load(data_json: str, seed: int) -> Dataset:
     # The split depends on each id (the file's name) alone, not on the run's
     # seed: what was once a test image stays one.
     held_out = rng.uniform_by_id(0, 'test', training['id']) < data.test_fraction
-    test, training = _rows(training, held_out), _rows(training, ~held_out)
+    test = column_lib.rows(training, held_out)
+    training = column_lib.rows(training, ~held_out)
     logging.warning(
         'There is no split %r, so %d of the training images '
         '(--config.data.test_fraction=%g, chosen by their ids) are the test '
@@ -112,17 +120,21 @@ def _load(data_json: str, seed: int) -> Dataset:
     )
   else:
     raise _missing_split(builder, data.test_split, 'test_split', splits)
-  training = _rows(
+  training = column_lib.rows(
       training,
-      labelled(training['id'], training['label'], seed, data.label_fraction),
+      labelled(
+          training['id'], task.strata(training[task.labels]), seed,
+          data.label_fraction,
+      ),
   )
   held_out = split_by_id(training['id'], seed, data.validation_fraction)
   dataset = Dataset(
       name=_name(builder, data),
-      class_names=tuple(builder.info.features['label'].names),
-      train=_rows(training, ~held_out),
-      validation=_rows(training, held_out),
+      class_names=builders.class_names(builder, task.labels),
+      train=column_lib.rows(training, ~held_out),
+      validation=column_lib.rows(training, held_out),
       test=test,
+      task=task.name,
   )
   for split in SPLITS:
     for column in getattr(dataset, split).values():
@@ -147,16 +159,16 @@ def split_by_id(ids: np.ndarray, seed: int, fraction: float) -> np.ndarray:
 
 
 def labelled(
-    ids: np.ndarray, labels: np.ndarray, seed: int, fraction: float
+    ids: np.ndarray, strata: np.ndarray, seed: int, fraction: float
 ) -> np.ndarray:
   """Returns which examples a share of the labels leaves, bool [N].
 
-  As large a share of each class, and at least one example of it; those of a
+  As large a share of each stratum, and at least one example of it; those of a
   small share are among those of a larger one.
 
   Args:
     ids: str [N].
-    labels: int [N].
+    strata: int [N], such as the class.
     seed: Of the run.
     fraction: The share, above 0 and at most 1.
   """
@@ -164,8 +176,8 @@ def labelled(
     return np.ones(len(ids), bool)
   chosen = np.zeros(len(ids), bool)
   priority = rng.uniform_by_id(seed, 'labels', ids)
-  for label in np.unique(labels):
-    rows = np.flatnonzero(labels == label)
+  for stratum in np.unique(strata):
+    rows = np.flatnonzero(strata == stratum)
     rows = rows[np.argsort(priority[rows], kind='stable')]
     chosen[rows[: max(1, round(fraction * len(rows)))]] = True
   return chosen
@@ -182,7 +194,3 @@ def _missing_split(builder, given, field, splits) -> InputError:
       f'{builder.name} has no split {given!r}; it has '
       f'{", ".join(sorted(splits))}. Change it with --config.data.{field}=NAME.'
   )
-
-
-def _rows(columns: Columns, chosen: np.ndarray) -> Columns:
-  return {name: column[chosen] for name, column in columns.items()}

@@ -2,10 +2,10 @@
 
 from attribution.errors import InputError
 from flax import linen as nn
-from impactx_jax import losses
 from impactx_jax import models
+from impactx_jax import tasks
 from impactx_jax.methods import base
-from impactx_jax.models.base import batch_norm
+from impactx_jax.models.layers import batch_norm
 import jax
 
 
@@ -56,57 +56,53 @@ class AttentionBranchNetwork(nn.Module):
     return perception.logits, scores.mean(axis=(1, 2)), attention
 
 
-def create(config, task: base.Task) -> base.Method:
+def create(config, problem: base.Problem) -> base.Method:
   """Builds ABN, trained from the start with the sum of two cross-entropies.
 
   Args:
-    config: The whole config; `config.model` is read.
-    task: The data's shapes.
-
-  Raises:
-    InputError: for a backbone without the parts that it takes.
+    config: `config.model` is read.
+    problem: What is known of the data.
   """
-  check(config)
+  task = tasks.TASKS[problem.task]
   network = AttentionBranchNetwork(
       models.create_trunk(config.model),
-      models.create_head(config.model, task.num_classes),
+      models.create_head(config.model, problem.num_classes),
       models.find(config.model.name).attention_stage(config.model),
-      task.num_classes,
+      problem.num_classes,
   )
 
-  def init(rng):
-    variables = dict(network.init(rng, base.zeros(task)))
+  def init(key, classifier=None):
+    del classifier
+    variables = dict(network.init(key, base.zeros(problem)))
     return variables.pop('params'), variables
 
-  def loss(params, collections, batch, rng):
+  def loss(params, collections, batch, key):
     (logits, attention_logits, _), collections = network.apply(
         {'params': params, **collections},
         batch['image'],
         train=True,
         mutable=list(collections),
-        rngs={'dropout': rng},
+        rngs={'dropout': key},
     )
-    perception = losses.cross_entropy(logits, batch['label'])
-    attention = losses.cross_entropy(attention_logits, batch['label'])
+    perception = task.loss(logits, batch)
+    attention = task.loss(attention_logits, batch)
     total = perception + attention
-    metrics = base.mean_metrics(
-        loss=total,
-        cross_entropy=perception,
-        attention_cross_entropy=attention,
-        accuracy=logits.argmax(-1) == batch['label'],
+    metrics = base.task_metrics(task, logits, batch) | base.mean_metrics(
+        loss=total, attention_cross_entropy=attention
     )
     return total.mean(), base.Aux(collections, metrics)
 
-  def predict(variables, images):
+  def predict(variables, batch):
+    images = batch['image']
     logits, _, attention = network.apply(
-        {'params': variables['params'], **variables['collections']}, images
+        base.flax_variables(variables), images
     )
     shape = (*images.shape[:3], 1)
     return base.Prediction(
         logits, jax.image.resize(attention, shape, 'bilinear')
     )
 
-  return base.Method(init, loss, predict)
+  return base.Method(task, init, loss, predict)
 
 
 def check(config) -> None:
@@ -124,3 +120,14 @@ def check(config) -> None:
         f'{", ".join(missing) or "attention_stage"}. Add what is missing, or '
         'choose another method with --config.method.name=NAME.'
     )
+
+
+METHOD = base.Spec(
+    create,
+    'ABN',
+    check=check,
+    from_scratch=True,
+    about=lambda options: (
+        'The map of ABN is what the network attends to.'
+    ),
+)

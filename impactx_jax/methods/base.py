@@ -1,11 +1,20 @@
-"""A training method: three pure functions over one state."""
+"""A training method: pure functions over one state, and what it says of itself.
+
+`Spec` is what a method's file declares; `Method` what it builds for given
+data. The loop, the stages, the tables and the report know nothing else of a
+method.
+"""
 
 from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
 
+from attribution import explainers
+from attribution import maskers
+from impactx_jax import tasks
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 # The collection of what only training needs: saved to continue from, and no
 # part of the trained network.
@@ -39,96 +48,145 @@ class Aux(NamedTuple):
   metrics: Metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-  """How a network is made, trained and used.
-
-  The loop, the checkpoints, the evaluation and the report know nothing else
-  of a method, so a new one is a new file and a line in METHODS.
+class Layers(NamedTuple):
+  """A network cut after its last convolution, for Grad-CAM.
 
   Attributes:
-    init: rng -> (params, collections). What is trained is in params; whatever
-      else the network needs, a frozen branch included, is in collections, and
-      what only its training needs in collections[SCRATCH].
-    loss: (params, collections, batch, rng) -> (mean loss, Aux). The batch
-      holds `image` float32 [B, H, W, C], `label` int32 [B] and, if the method
-      trains on maps, `map` float32 [B, H, W, C'].
-    predict: (variables, images) -> Prediction, with variables
-      {'params', 'collections'} and the network in inference mode; or
-      (variables, images, maps) where `predicts_from_maps`.
-    prepare: (params, collections, batch) -> (collections, batch): what comes
-      before a batch is augmented, such as to add maps to it. The batch then
-      also has `row` int32 [B], each example's place in the training split.
-    predicts_from_maps: Whether it needs the image's map to classify it.
-    explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
-      for this batch, for a method that makes them from itself.
-    layers: variables -> (images -> features of the last convolution
-      [B, h, w, F], features -> logits), for Grad-CAM; None where the network
-      cannot be cut so.
+    features: Variables, images -> features [B, h, w, F].
+    logits: Variables, features -> logits [B, K].
   """
 
-  init: Callable[[jax.Array], tuple[Any, Any]]
-  loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Aux]]
-  predict: Callable[..., Prediction]
-  prepare: Callable[[Any, Any, Batch], tuple[Any, Batch]] | None = None
-  predicts_from_maps: bool = False
-  explain: Callable[[Any, Batch], jax.Array] | None = None
-  layers: Callable[[Any], tuple[Callable, Callable]] | None = None
-
-  def predict_batch(self, variables: Any, batch: Batch) -> Prediction:
-    """Calls `predict` with what it needs of a batch."""
-    inputs = [batch['image']]
-    if self.predicts_from_maps:
-      inputs.append(batch['map'])
-    return self.predict(variables, *inputs)
+  features: Callable[[Any, jax.Array], jax.Array]
+  logits: Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """What a method must know of the data and of stage one.
+class Problem:
+  """What a method must know of the data; hashable.
 
   Attributes:
     num_classes: K.
     image_shape: (H, W, C).
-    classifier: The variables {'params', 'collections'} of the stage-one
-      classifier; None for a method that does without.
+    task: A name in `tasks.TASKS`.
     examples: How many it is trained on.
-    masking: The arguments of `attribution.maskers.background`, for a method
-      that explains while it trains.
+    masker: What hides pixels, for a method that explains while it trains.
   """
 
   num_classes: int
   image_shape: tuple[int, int, int]
-  classifier: Any = None
+  task: str = 'classification'
   examples: int = 0
-  masking: dict[str, Any] = dataclasses.field(default_factory=dict)
+  masker: maskers.Masker = maskers.Masker('blur')
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-  """A method as METHODS lists it.
+class Method:
+  """How a network is made, trained and used.
+
+  Variables are {'params', 'collections'}. A batch holds the columns of the
+  data (`image` float32 [B, H, W, C], `label` int32 [B] or `labels` int32
+  [B, K], whatever else there is, see `data.columns`) and, if the method trains
+  on maps, `map` float32 [B, H, W, C'].
 
   Attributes:
-    create: (config, task) -> Method.
-    maps: Which maps it trains on: a key of `data.maps.KINDS`, or '' for none.
+    task: What is asked of an image.
+    init: (key, classifier) -> (params, collections), with the variables of
+      stage one's classifier, None for a method that does without. What is
+      trained is in params; whatever else the network needs, a frozen branch
+      included, is in collections, and what only its training needs in
+      collections[SCRATCH].
+    loss: (params, collections, batch, key) -> (mean loss, Aux). The batch also
+      has the scalars that the Spec names, float32 [].
+    predict: (variables, batch) -> Prediction, the network in inference mode.
+    inputs: The columns that `predict` needs; more than the image where a
+      forward pass of the image alone is not enough.
+    prepare: (state, batch, key) -> (state, batch), with the
+      `training.loop.TrainState`: what comes before a batch is augmented, such
+      as to add maps to it. The batch also has `row` int32 [B], each example's
+      place in the training split.
+    explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
+      for this batch, for a method that makes them from itself.
+    layers: Where the network can be cut; None where it cannot.
+  """
+
+  task: tasks.Task
+  init: Callable[[jax.Array, Any], tuple[Any, Any]]
+  loss: Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, Aux]]
+  predict: Callable[[Any, Batch], Prediction]
+  inputs: tuple[str, ...] = ('image',)
+  prepare: Callable[[Any, Batch, jax.Array], tuple[Any, Batch]] | None = None
+  explain: Callable[[Any, Batch], jax.Array] | None = None
+  layers: Layers | None = None
+
+  def shapes(self, classifier: Any = None) -> dict[str, Any]:
+    """Returns the shapes of the trained variables, without computing them.
+
+    Args:
+      classifier: The shapes of stage one's variables, where it needs these.
+    """
+    params, collections = jax.eval_shape(
+        self.init, jax.random.key(0), classifier
+    )
+    return {'params': params, 'collections': without_scratch(collections)}
+
+
+def _nothing(options: ConfigDict) -> str:
+  del options
+  return ''
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spec:
+  """What a method's file declares.
+
+  Attributes:
+    create: (config, problem) -> Method, of the sections `model`, `method` and
+      `attribution` of the config. Called once for equal arguments.
+    title: How pictures and tables call it.
+    options: Its fields of `config.method` with their defaults; the same option
+      of two methods has one default.
+    scalars: Those of its options whose value is handed to the loss, in the
+      batch, instead of being compiled: `create` learns only whether it is 0.
+    check: Raises InputError for a config of which it cannot be made.
+    check_data: (config, data) -> None; the same for the data's fingerprint.
+    maps: config.method -> which maps it trains on, a key of
+      `data.maps.KINDS`; '' for none.
     from_scratch: Whether it trains a classifier from the start, and so as
       `config.classifier.training` says; otherwise `config.method.training`.
     changes: Of `config.method`: a control is a method with other settings.
-    pretrained: Whether it can start from published weights.
     control: The method that is the same without the explanation, itself if
       need be; '' for one in whose loss the explanation is not.
-    about: What its own map is, for those who look at it.
-    check: Raises InputError for a config of which it cannot be made.
+    about: config.method -> what its own map is, for those who look at it.
+    published: config.method -> the modules that do not start from published
+      weights where A does; None where no module can.
+    cost: (config, summary, maps) -> the evaluations of the model that its maps
+      took; None for what so many `maps` take that were made beforehand.
   """
 
-  create: Callable[[Any, Task], Method]
-  maps: str = ''
+  create: Callable[[ConfigDict, Problem], Method]
+  title: str
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  scalars: tuple[str, ...] = ()
+  check: Callable[[ConfigDict], None] = lambda config: None
+  check_data: Callable[[ConfigDict, dict], None] = lambda config, data: None
+  maps: Callable[[ConfigDict], str] = _nothing
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)
-  pretrained: bool = True
   control: str = ''
-  about: str = ''
-  check: Callable[[Any], None] | None = None
+  about: Callable[[ConfigDict], str] = _nothing
+  published: Callable[[ConfigDict], tuple[str, ...] | None] = (
+      lambda options: ()
+  )
+  cost: Callable[[ConfigDict, dict, int], int] | None = None
+
+  def variant(self, title: str, **changes: Any) -> 'Spec':
+    """Returns the same method with other settings: a control of it."""
+    return dataclasses.replace(self, title=title, changes=changes)
+
+  @property
+  def section(self) -> str:
+    """Whose training it follows: 'classifier' or 'method'."""
+    return 'classifier' if self.from_scratch else 'method'
 
 
 def without_scratch(collections: Any) -> dict[str, Any]:
@@ -141,11 +199,36 @@ def mean_metrics(**values: jax.Array) -> Metrics:
   return {name: (value.sum(), value.size) for name, value in values.items()}
 
 
-def map_shape(options, image_shape: tuple[int, int, int]):
+def task_metrics(
+    task: tasks.Task, logits: jax.Array, batch: Batch
+) -> Metrics:
+  """Returns what the task measures of a batch, as (sum, count) pairs."""
+  return {
+      name: (values.sum(), counts.sum())
+      for name, (values, counts) in task.measures(logits, batch).items()
+  }
+
+
+def evaluations(attribution: ConfigDict) -> int:
+  """Returns how many model evaluations `config.attribution` spends a map."""
+  return explainers.evaluations(
+      attribution.explainer,
+      max_evals=attribution.max_evals,
+      grid=attribution.grid,
+      integration_steps=attribution.integration_steps,
+  )
+
+
+def map_shape(options: ConfigDict, image_shape: tuple[int, int, int]):
   """Returns (H, W, C') of the maps that `config.method` trains on."""
   return (*image_shape[:2], options.map_channels or image_shape[2])
 
 
-def zeros(task: Task) -> jax.Array:
+def zeros(problem: Problem) -> jax.Array:
   """One black image, [1, H, W, C], for initialisation."""
-  return jnp.zeros((1, *task.image_shape), jnp.float32)
+  return jnp.zeros((1, *problem.image_shape), jnp.float32)
+
+
+def flax_variables(variables: dict[str, Any]) -> dict[str, Any]:
+  """{'params', 'collections'} -> the variables as Flax takes them."""
+  return {'params': variables['params'], **variables['collections']}

@@ -1,68 +1,69 @@
 """A alone: the stage-one classifier, and the baseline of every comparison."""
 
-from attribution.errors import InputError
-from impactx_jax import losses
 from impactx_jax import models
+from impactx_jax import tasks
 from impactx_jax.methods import base
 import jax
 
 
-def create(config, task: base.Task) -> base.Method:
-  """Builds A, trained with cross-entropy (IMPACTX, section 3.3, stage one).
+def create(config, problem: base.Problem) -> base.Method:
+  """Builds A, trained with the task's loss (IMPACTX, section 3.3, stage one).
 
   Args:
-    config: The whole config; `config.model` is read.
-    task: The data's shapes.
+    config: `config.model` is read.
+    problem: What is known of the data.
   """
-  network = models.create_classifier(config.model, task.num_classes)
+  task = tasks.TASKS[problem.task]
+  network = models.create_classifier(config.model, problem.num_classes)
 
-  def init(rng):
-    variables = dict(network.init(rng, base.zeros(task)))
+  def init(key, classifier=None):
+    del classifier
+    variables = dict(network.init(key, base.zeros(problem)))
     return variables.pop('params'), variables
 
-  def loss(params, collections, batch, rng):
+  def loss(params, collections, batch, key):
     scores, collections = network.apply(
         {'params': params, **collections},
         batch['image'],
         train=True,
         mutable=list(collections),
-        rngs={'dropout': rng},
+        rngs={'dropout': key},
     )
-    values = losses.cross_entropy(scores.logits, batch['label'])
-    accuracy = scores.logits.argmax(-1) == batch['label']
-    metrics = base.mean_metrics(loss=values, accuracy=accuracy)
+    values = task.loss(scores.logits, batch)
+    metrics = base.task_metrics(task, scores.logits, batch)
+    metrics |= base.mean_metrics(loss=values)
     return values.mean(), base.Aux(collections, metrics)
 
-  def predict(variables, images):
-    scores = network.apply(
-        {'params': variables['params'], **variables['collections']}, images
-    )
+  def predict(variables, batch):
+    scores = network.apply(base.flax_variables(variables), batch['image'])
     return base.Prediction(scores.logits)
 
-  def layers(variables):
-    features, scores = cut(
-        network, {'params': variables['params'], **variables['collections']}
-    )
-    return features, lambda x: scores(x).logits
+  features, scores = cut(network)
 
-  return base.Method(init, loss, predict, layers=layers)
+  layers = base.Layers(
+      lambda variables, images: features(
+          base.flax_variables(variables), images
+      ),
+      lambda variables, x: scores(base.flax_variables(variables), x).logits,
+  )
+  return base.Method(task, init, loss, predict, layers=layers)
 
 
-def cut(network, variables):
+def cut(network):
   """Cuts a classifier between trunk and head: two functions for Grad-CAM.
 
   Args:
     network: A models.Classifier.
-    variables: Its variables, as Flax takes them.
 
   Returns:
-    Images -> features [B, h, w, F], and features -> models.Scores.
+    (variables, images) -> features [B, h, w, F], and (variables, features) ->
+    models.Scores, of variables as Flax takes them.
   """
 
-  def features(images):
+  def features(variables, images):
     return network.apply(variables, images, method=lambda net, x: net.trunk(x))
 
-  def scores(features):
+  def scores(variables, features):
     return network.apply(variables, features, method=lambda net, x: net.head(x))
 
   return features, scores
@@ -78,48 +79,9 @@ def from_variables(config, num_classes: int):
 
   def scores(variables, images):
     variables = jax.lax.stop_gradient(variables)
-    return network.apply(
-        {'params': variables['params'], **variables['collections']}, images
-    )
+    return network.apply(base.flax_variables(variables), images)
 
   return scores
 
 
-def widened(config, task: base.Task, parameters: int):
-  """Returns the config of an A with about so many parameters.
-
-  Args:
-    config: The whole config; its `model.width` is what changes.
-    task: The data's shapes.
-    parameters: To be met as closely as whole channels allow.
-
-  Raises:
-    InputError: if the backbone does not heed `model.width`.
-  """
-  def count(width):
-    wide = config.copy_and_resolve_references()
-    wide.model.width = width
-    return num_parameters(create(wide, task))
-
-  low, high = 0.01, 64.0
-  if count(low) == count(high):
-    raise InputError(
-        f'The backbone {config.model.name!r} has the same size whatever '
-        'config.model.width is, so it cannot be matched to the size of '
-        'IMPACTX. Let its trunk and head read model.width, or leave '
-        'baseline_matched out.'
-    )
-  for _ in range(20):
-    middle = (low + high) / 2
-    low, high = (middle, high) if count(middle) < parameters else (low, middle)
-  wide = config.copy_and_resolve_references()
-  wide.model.width = min(
-      (low, high), key=lambda width: abs(count(width) - parameters)
-  )
-  return wide
-
-
-def num_parameters(method: base.Method) -> int:
-  """Counts what a method trains."""
-  params, _ = jax.eval_shape(method.init, jax.random.key(0))
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+METHOD = base.Spec(create, 'A', from_scratch=True)

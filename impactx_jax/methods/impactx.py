@@ -1,7 +1,10 @@
 """Two-stage IMPACTX: learn to predict A's maps, and classify with the code."""
 
+from attribution.errors import InputError
+from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
+from impactx_jax import tasks
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 from impactx_jax.methods import second_branch
@@ -10,22 +13,43 @@ import jax
 import jax.numpy as jnp
 
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
-MAPS = ('true_class', 'shuffled', 'random', 'other_class')
+OPTIONS = second_branch.OPTIONS | {
+    # Weight of the explanation in the loss (equation 1).
+    'lambda_': 1.0,
+    # LEP's start: 'like_classifier' (as A started: from published weights, or
+    # at random), 'from_classifier' (A's trained trunk) or 'scratch'. LeNet-5
+    # starts at random, so that the first and the last are the same for it;
+    # impactx_single_stage has no trained A, so that the last two are for it.
+    'lep_init': 'like_classifier',
+    # Width of one hidden layer of C; 0: none.
+    'classifier_hidden': 0,
+    # Height of the decoder's smallest feature maps; doubled up to the image's.
+    'decoder_start': 8,
+    # Channels of the decoder's first block, halved at each next one.
+    'decoder_filters': 64,
+}
+BOUNDS: bounds.Bounds = second_branch.BOUNDS | {
+    'lambda_': bounds.Range(0),
+    'lep_init': bounds.Choice('initialisation of LEP', LEP_INITS),
+    'classifier_hidden': bounds.Range(0),
+    'decoder_start': bounds.Range(1),
+    'decoder_filters': bounds.Range(1),
+}
 
 
-def create(config, task: base.Task) -> base.Method:
+def create(config, problem: base.Problem) -> base.Method:
   """Builds LEP, D and C around the frozen M (IMPACTX, section 3.3).
 
   Args:
-    config: The whole config; `config.model` and `config.method` are read.
-    task: The data's shapes, and the stage-one classifier.
+    config: `config.model` and `config.method` are read.
+    problem: What is known of the data.
   """
-  options = config.method
-  network = create_network(config, task)
-  init_branch, apply = second_branch.create(config, task, network)
+  options, task = config.method, tasks.TASKS[problem.task]
+  network = create_network(config, problem)
+  init_branch, apply = second_branch.create(config, problem, network)
 
-  def init(rng):
-    params, collections = init_branch(rng, base.zeros(task))
+  def init(key, classifier):
+    params, collections = init_branch(key, classifier, base.zeros(problem))
     if options.lep_init == 'from_classifier':
       a = collections[second_branch.FROZEN]
       params = _with_trunk(params, a['params'])
@@ -35,32 +59,31 @@ def create(config, task: base.Task) -> base.Method:
         )
     return params, collections
 
-  def loss(params, collections, batch, rng):
+  def loss(params, collections, batch, key):
     (logits, cells), collections = apply(
-        params, collections, batch['image'], batch['image'], rng
+        params, collections, batch['image'], batch['image'], key
     )
-    total, metrics = equation_1(logits, cells, batch, options)
+    total, metrics = equation_1(task, logits, cells, batch, options.map_cell)
     return total.mean(), base.Aux(collections, metrics)
 
-  def predict(variables, images):
+  def predict(variables, batch):
     (logits, cells), _ = apply(
-        variables['params'], variables['collections'], images, images
+        variables['params'], variables['collections'], batch['image'],
+        batch['image'],
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
-  def layers(variables):
+  def split(variables):
     collections = variables['collections']
-    m = collections[second_branch.FROZEN]
-    own = second_branch.of_branch(collections)
-    return cut(
-        models.create_classifier(config.model, task.num_classes),
-        {'params': m['params'], **m['collections']},
-        network,
-        {'params': variables['params'], **own},
-        options.m_output,
+    return (
+        base.flax_variables(collections[second_branch.FROZEN]),
+        {'params': variables['params'],
+         **second_branch.of_branch(collections)},
     )
 
-  return base.Method(init, loss, predict, layers=layers)
+  classifier = models.create_classifier(config.model, problem.num_classes)
+  layers = cut(classifier, network, options.m_output, split)
+  return base.Method(task, init, loss, predict, layers=layers)
 
 
 def _with_trunk(branch, classifier):
@@ -68,43 +91,44 @@ def _with_trunk(branch, classifier):
   return {**branch, 'lep': {**branch['lep'], 'trunk': classifier['trunk']}}
 
 
-def cut(classifier, m_variables, network, variables, m_output: str):
+def cut(classifier, network, m_output: str, split) -> base.Layers:
   """Cuts IMPACTX after the last convolutions of M and LEP, for Grad-CAM.
 
   Args:
     classifier: M, a models.Classifier.
-    m_variables: Of M, as Flax takes them.
     network: LEP, D and C.
-    variables: Of these, as Flax takes them.
     m_output: What C sees of M.
+    split: Variables -> those of M and of the network, as Flax takes them.
 
   Returns:
     Images -> the features of both trunks [B, h, w, 2 F], and these -> logits.
   """
-  m_features, m_scores = baseline.cut(classifier, m_variables)
+  m_features, m_scores = baseline.cut(classifier)
 
-  def features(images):
+  def features(variables, images):
+    of_m, of_branch = split(variables)
     lep = network.apply(
-        variables, images, method=lambda net, x: net.lep.trunk(x)
+        of_branch, images, method=lambda net, x: net.lep.trunk(x)
     )
-    return jnp.concatenate([m_features(images), lep], axis=-1)
+    return jnp.concatenate([m_features(of_m, images), lep], axis=-1)
 
-  def logits(features):
-    of_m, of_lep = jnp.split(features, 2, axis=-1)
+  def logits(variables, features):
+    of_m, of_branch = split(variables)
+    m, lep = jnp.split(features, 2, axis=-1)
     return network.apply(
-        variables,
-        of_lep,
-        getattr(m_scores(of_m), m_output),
+        of_branch,
+        lep,
+        getattr(m_scores(of_m, m), m_output),
         method=lambda net, x, m: net.classify(m, net.lep.encode(x)),
     )
 
-  return features, logits
+  return base.Layers(features, logits)
 
 
-def create_network(config, task: base.Task) -> networks.ImpactX:
+def create_network(config, problem: base.Problem) -> networks.ImpactX:
   """Returns LEP, D and C as the config describes them; D predicts cells."""
   options = config.method
-  height, width, channels = base.map_shape(options, task.image_shape)
+  height, width, channels = base.map_shape(options, problem.image_shape)
   cells = height // options.map_cell, width // options.map_cell
   return networks.ImpactX(
       lep=networks.LatentExplanationPredictor(
@@ -117,7 +141,7 @@ def create_network(config, task: base.Task) -> networks.ImpactX:
           decoder_start(options, height),
           options.decoder_filters,
       ),
-      num_classes=task.num_classes,
+      num_classes=problem.num_classes,
       hidden=options.classifier_hidden,
   )
 
@@ -135,53 +159,148 @@ def decoder_start(options, height: int) -> int:
 
 
 def equation_1(
-    logits: jax.Array, cells: jax.Array, batch: base.Batch, options
+    task: tasks.Task,
+    logits: jax.Array,
+    cells: jax.Array,
+    batch: base.Batch,
+    map_cell: int,
 ) -> tuple[jax.Array, base.Metrics]:
   """The loss of IMPACTX, CE + lambda MSE (equation 1).
 
   Args:
+    task: Whose loss is the first term.
     logits: Of C, [B, K].
     cells: Of D, [B, h, w, C'].
-    batch: With `label` [B] and `map` [B, H, W, C'], scaled, without which the
-      loss is CE; with `has_map` [B] as well, the MSE counts where it is 1.
-    options: `config.method`.
+    batch: With the truth, `lambda_` [] and `map` [B, H, W, C'], scaled,
+      without which the loss is CE; with `mapped` [B] as well, the MSE counts
+      where it is 1.
+    map_cell: Side of D's cells in pixels.
 
   Returns:
     The loss of each example [B], and the metrics.
   """
-  classification = losses.cross_entropy(logits, batch['label'])
-  total, metrics = classification, {}
+  classification = task.loss(logits, batch)
+  total, metrics = classification, base.task_metrics(task, logits, batch)
   if 'map' in batch:
-    target = losses.pool(batch['map'], options.map_cell)
-    has_map = batch.get('has_map', jnp.ones_like(classification))
-    mse = losses.map_mse(cells, target) * has_map
-    total += options.lambda_ * mse
-    metrics['map_mse'] = mse.sum(), has_map.sum()
-  return total, metrics | base.mean_metrics(
-      loss=total,
-      cross_entropy=classification,
-      accuracy=logits.argmax(-1) == batch['label'],
+    target = losses.pool(batch['map'], map_cell)
+    mapped = batch.get('mapped', jnp.ones_like(classification))
+    mse = losses.map_mse(cells, target) * mapped
+    total += batch['lambda_'] * mse
+    metrics['map_mse'] = mse.sum(), mapped.sum()
+  return total, metrics | base.mean_metrics(loss=total)
+
+
+def check(config) -> None:
+  """Raises InputError for a `config.method` of which it cannot be made."""
+  bounds.check(config.method, BOUNDS, 'config.method')
+
+
+def check_data(config, data) -> None:
+  """Raises InputError for maps that D cannot have, of images of this size."""
+  height, width = data['image_shape'][:2]
+  options = config.method
+  cell = options.map_cell
+  if height % cell or width % cell:
+    raise InputError(
+        f'config.method.map_cell is {cell}, which does not divide images of '
+        f'{height}x{width} pixels.', '--config.method.map_cell', 'N',
+    )
+  networks.decoder_blocks(
+      height // cell, width // cell, decoder_start(options, height)
   )
 
 
-def matched_baseline(config, task: base.Task) -> base.Method:
+def about(options) -> str:
+  """Says what a trained network's own map is."""
+  if not options.lambda_ or options.maps != 'true_class':
+    return (
+        'This map is of a control, whose decoder has not learned the maps of '
+        'the true class.'
+    )
+  return (
+      "IMPACTX's map is a prediction, learned from maps of the true class; "
+      "where the predicted class is wrong it may be another class's."
+  )
+
+
+def published(options) -> tuple[str, ...] | None:
+  """M is there already; LEP starts from published weights where it is to."""
+  if options.lep_init != 'like_classifier':
+    return None
+  return (second_branch.FROZEN,)
+
+
+def cost(config, summary, maps: int) -> int:
+  """Counts the evaluations for its maps: none where nothing is learned."""
+  del summary
+  if not config.method.lambda_:
+    return 0
+  return maps * base.evaluations(config.attribution)
+
+
+def matched_baseline(config, problem: base.Problem) -> base.Method:
   """Builds an A with as many parameters as M, LEP and C have together.
 
   They are what IMPACTX classifies with; D is not counted. The width of A's
   layers is what grows.
-  """
-  classifier = models.create_classifier(config.model, task.num_classes)
-  network = create_network(config, task)
 
-  def params(rng):
-    images = base.zeros(task)
-    scores, a = classifier.init_with_output(rng, images)
+  Raises:
+    InputError: if the backbone does not heed `config.model.width`.
+  """
+  classifier = models.create_classifier(config.model, problem.num_classes)
+  network = create_network(config, problem)
+
+  def params(key):
+    images = base.zeros(problem)
+    scores, a = classifier.init_with_output(key, images)
     m = getattr(scores, config.method.m_output)
     branch = network.init(
-        rng, images, m, method=lambda net, x, m: net.classify(m, net.lep(x))
+        key, images, m, method=lambda net, x, m: net.classify(m, net.lep(x))
     )
     return a['params'], branch['params']
 
   shapes = jax.eval_shape(params, jax.random.key(0))
-  ours = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-  return baseline.create(baseline.widened(config, task, ours), task)
+  wide = models.widened(
+      config.model,
+      problem.num_classes,
+      problem.image_shape,
+      sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+  )
+  config = config.copy_and_resolve_references()
+  config.model = wide
+  return baseline.create(config, problem)
+
+
+METHOD = base.Spec(
+    create,
+    'IMPACTX',
+    options=OPTIONS,
+    scalars=('lambda_',),
+    check=check,
+    check_data=check_data,
+    maps=lambda options: (
+        'other_class' if options.maps == 'other_class' else 'true_class'
+    ),
+    control='impactx_lambda0',  # The network without the explanation.
+    about=about,
+    published=published,
+    cost=cost,
+)
+# Does the explanation help, or only the second branch?
+CONTROLS = {
+    'baseline_matched': base.Spec(
+        matched_baseline,
+        'A, as many parameters',
+        options=OPTIONS,
+        from_scratch=True,
+        published=lambda options: None,
+    ),
+    'impactx_lambda0': METHOD.variant('IMPACTX, λ = 0', lambda_=0.0),
+    'impactx_shuffled': METHOD.variant(
+        'IMPACTX, shuffled maps', maps='shuffled'
+    ),
+    'impactx_random': METHOD.variant('IMPACTX, random maps', maps='random'),
+    'impactx_other_class': METHOD.variant(
+        "IMPACTX, another class's maps", maps='other_class'
+    ),
+}

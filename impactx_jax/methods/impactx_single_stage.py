@@ -2,16 +2,29 @@
 
 from attribution import explainers
 from attribution.errors import InputError
+from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax import tasks
 from impactx_jax.methods import base
 from impactx_jax.methods import impactx
 import jax
 import jax.numpy as jnp
 
+OPTIONS = impactx.OPTIONS | {
+    # Steps between two explanations of a batch, and evaluations an image for
+    # each.
+    'refresh_every': 10,
+    'refresh_evals': 100,
+}
+BOUNDS: bounds.Bounds = impactx.BOUNDS | {
+    'refresh_every': bounds.Range(1),
+    'refresh_evals': bounds.Range(3),
+}
 
-def create(config, task: base.Task) -> base.Method:
+
+def create(config, problem: base.Problem) -> base.Method:
   """Builds M, LEP, D and C, all trained (IMPACTX, section 3.3, single-stage).
 
   The paper names this training and never ran it. Here, every
@@ -22,33 +35,34 @@ def create(config, task: base.Task) -> base.Method:
   With lambda = 0 nothing is explained.
 
   Args:
-    config: The whole config.
-    task: The data's shapes, the number of examples, and the masker.
+    config: `model`, `method` and `attribution` are read.
+    problem: What is known of the data, the number of examples, the masker.
   """
-  options = config.method
+  options, task = config.method, tasks.TASKS[problem.task]
   learns_maps = options.lambda_ > 0
-  classifier = models.create_classifier(config.model, task.num_classes)
-  network = impactx.create_network(config, task)
-  shape = base.map_shape(options, task.image_shape)
+  classifier = models.create_classifier(config.model, problem.num_classes)
+  network = impactx.create_network(config, problem)
+  shape = base.map_shape(options, problem.image_shape)
 
-  def init(rng):
-    m_rng, rng = jax.random.split(rng)
-    own = dict(classifier.init(m_rng, base.zeros(task)))
-    scores = classifier.apply(own, base.zeros(task))
+  def init(key, of_classifier=None):
+    del of_classifier
+    m_key, key = jax.random.split(key)
+    own = dict(classifier.init(m_key, base.zeros(problem)))
+    scores = classifier.apply(own, base.zeros(problem))
     m = getattr(scores, options.m_output)
-    branch = dict(network.init(rng, base.zeros(task), m))
+    branch = dict(network.init(key, base.zeros(problem), m))
     params = {'m': own.pop('params'), 'branch': branch.pop('params')}
     collections = {'m': own, 'branch': branch}
     if learns_maps:
       collections[base.SCRATCH] = {
-          'maps': jnp.zeros((task.examples, *shape), jnp.float32),
-          'made': jnp.full(task.examples, -1, jnp.int32),
-          'step': jnp.zeros((), jnp.int32),
+          'maps': jnp.zeros((problem.examples, *shape), jnp.float32),
+          'made': jnp.full(problem.examples, -1, jnp.int32),
       }
     return params, collections
 
-  def apply(params, collections, images, train, rng=None):
-    rngs = {'dropout': rng} if train else None
+  def apply(params, collections, images, key=None):
+    train = key is not None
+    rngs = {'dropout': key} if train else None
     scores, own = classifier.apply(
         {'params': params['m'], **collections['m']}, images, train,
         mutable=list(collections['m']) if train else [],
@@ -64,25 +78,29 @@ def create(config, task: base.Task) -> base.Method:
     )
     return *outputs, {**collections, 'm': own, 'branch': branch}
 
-  def explain(variables, batch):
-    def score(images):
-      logits, *_ = apply(
-          variables['params'], variables['collections'], images, train=False
-      )
-      probability = config.attribution.explained_output == 'probability'
-      return jax.nn.softmax(logits) if probability else logits
+  def predict(variables, batch):
+    logits, cells, _ = apply(
+        variables['params'], variables['collections'], batch['image']
+    )
+    return base.Prediction(logits, losses.spread(cells, options.map_cell))
 
+  def score(variables, images):
+    logits = predict(variables, {'image': images}).logits
+    probability = config.attribution.explained_output == 'probability'
+    return task.probabilities(logits) if probability else logits
+
+  def explain(variables, batch):
     program = explainers.create_program(
         config.attribution.explainer,
         score,
-        task.image_shape,
         max_evals=options.refresh_evals,
         batch_size=config.attribution.batch_size,
         grid=config.attribution.grid,
         integration_steps=config.attribution.integration_steps,
-        **task.masking,
+        masker=problem.masker,
     )
-    maps = program(batch['image'], batch['label'][:, None])[..., 0]
+    classes = batch[task.labels][:, None]
+    maps = program(variables, batch['image'], classes)[..., 0]
     return losses.targets(
         maps,
         channels=options.map_channels,
@@ -90,10 +108,11 @@ def create(config, task: base.Task) -> base.Method:
         scaling=options.map_scaling,
     )
 
-  def prepare(params, collections, batch):
-    variables = {'params': params, 'collections': collections}
-    old = collections[base.SCRATCH]
-    rows, step = batch['row'], old['step']
+  def prepare(state, batch, key):
+    del key
+    variables = {'params': state.params, 'collections': state.collections}
+    old = state.collections[base.SCRATCH]
+    rows, step = batch['row'], state.step
     now = step % options.refresh_every == 0
     maps = jax.lax.cond(
         now,
@@ -106,57 +125,56 @@ def create(config, task: base.Task) -> base.Method:
     scratch = {
         'maps': old['maps'].at[rows].set(all_maps),
         'made': old['made'].at[rows].set(all_made),
-        'step': step + 1,
     }
-    has_map = (made >= 0).astype(jnp.float32)
-    age = (step - made).astype(jnp.float32)
-    return {**collections, base.SCRATCH: scratch}, {
-        **batch, 'map': maps, 'has_map': has_map, 'map_age': age
+    collections = {**state.collections, base.SCRATCH: scratch}
+    return state.replace(collections=collections), {
+        **batch,
+        'map': maps,
+        'mapped': (made >= 0).astype(jnp.float32),
+        'map_age': (step - made).astype(jnp.float32),
     }
 
-  def loss(params, collections, batch, rng):
+  def loss(params, collections, batch, key):
     logits, cells, collections = apply(
-        params, collections, batch['image'], train=True, rng=rng
+        params, collections, batch['image'], key
     )
-    total, metrics = impactx.equation_1(logits, cells, batch, options)
+    total, metrics = impactx.equation_1(
+        task, logits, cells, batch, options.map_cell
+    )
     if learns_maps:
-      has_map = batch['has_map']
-      metrics |= base.mean_metrics(mapped=has_map)
-      metrics['map_age'] = (batch['map_age'] * has_map).sum(), has_map.sum()
+      mapped = batch['mapped']
+      metrics |= base.mean_metrics(mapped=mapped)
+      metrics['map_age'] = (batch['map_age'] * mapped).sum(), mapped.sum()
     return total.mean(), base.Aux(collections, metrics)
 
-  def predict(variables, images):
-    logits, cells, _ = apply(
-        variables['params'], variables['collections'], images, train=False
-    )
-    return base.Prediction(logits, losses.spread(cells, options.map_cell))
-
-  def layers(variables):
+  def split(variables):
     params, collections = variables['params'], variables['collections']
-    return impactx.cut(
-        classifier,
-        {'params': params['m'], **collections['m']},
-        network,
-        {'params': params['branch'], **collections['branch']},
-        options.m_output,
+    return tuple(
+        {'params': params[part], **collections[part]}
+        for part in ('m', 'branch')
     )
 
   return base.Method(
-      init, loss, predict, prepare if learns_maps else None, explain=explain,
-      layers=layers,
+      task,
+      init,
+      loss,
+      predict,
+      prepare=prepare if learns_maps else None,
+      explain=explain,
+      layers=impactx.cut(classifier, network, options.m_output, split),
   )
 
 
 def check(config) -> None:
   """Raises InputError for settings of which no single-stage can be made."""
+  bounds.check(config.method, BOUNDS, 'config.method')
   # Grad-CAM would have to be given the network cut in two.
   usable = [name for name in explainers.PROGRAMS if name != 'grad_cam']
   if config.attribution.explainer not in usable:
     raise InputError(
         f'impactx_single_stage explains inside the training step, which '
         f'{config.attribution.explainer!r} cannot; it takes '
-        f'{", ".join(usable)}. Change it with '
-        '--config.attribution.explainer=NAME.'
+        f'{", ".join(usable)}.', '--config.attribution.explainer', 'NAME',
     )
   if config.method.map_scaling == 'global_std':
     raise InputError(
@@ -171,3 +189,53 @@ def check(config) -> None:
         "it at 'true_class', with --config.method.maps=true_class, or train "
         'impactx with it.'
     )
+
+
+def check_data(config, data) -> None:
+  """Raises InputError for data of which it cannot make the maps."""
+  impactx.check_data(config, data)
+  if data['task'] != 'classification':
+    raise InputError(
+        'impactx_single_stage explains the one true class of an image, and '
+        f'{data["name"]} has several labels an image. Choose another method '
+        'with --config.method.name=NAME.'
+    )
+
+
+def published(options) -> tuple[str, ...]:
+  """M always starts from published weights, and LEP where it is to."""
+  return () if options.lep_init == 'like_classifier' else ('lep',)
+
+
+def cost(config, summary, maps: int) -> int:
+  """Counts the evaluations of the explanations that training made."""
+  del maps
+  if not config.method.lambda_:
+    return 0
+  training = config.classifier.training
+  epoch = summary['examples']['train'] // training.batch_size
+  steps = epoch * len(summary['history'])
+  explained = -(-steps // config.method.refresh_every) * training.batch_size
+  attribution = config.attribution.copy_and_resolve_references()
+  attribution.max_evals = config.method.refresh_evals
+  return explained * base.evaluations(attribution)
+
+
+METHOD = base.Spec(
+    create,
+    'IMPACTX, single-stage',
+    options=OPTIONS,
+    scalars=('lambda_',),
+    check=check,
+    check_data=check_data,
+    from_scratch=True,
+    control='impactx_single_stage_lambda0',
+    about=impactx.about,
+    published=published,
+    cost=cost,
+)
+CONTROLS = {
+    'impactx_single_stage_lambda0': METHOD.variant(
+        'IMPACTX, single-stage, λ = 0', lambda_=0.0
+    ),
+}

@@ -4,44 +4,73 @@ from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
+from impactx_jax import bounds
+from impactx_jax import losses
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 import jax
 import jax.numpy as jnp
 
 M_OUTPUTS = ('logits', 'features')
+MAPS = ('true_class', 'shuffled', 'random', 'other_class')
 FROZEN = 'classifier'  # The collection that holds M's variables.
+# Of every branch that learns from maps.
+OPTIONS = {
+    # What C sees of M: its 'logits' or its penultimate 'features'.
+    'm_output': 'logits',
+    # Size of LEP's code z.
+    'lep_units': 512,
+    # Which maps are learned: of the 'true_class' or, as controls, 'shuffled'
+    # (another example's), 'random' (noise of the same scale), 'other_class'.
+    'maps': 'true_class',
+    # Scaling of each map before the MSE: 'max_abs', 'global_std' or 'none'.
+    'map_scaling': 'max_abs',
+    # 0: as the explainer gives them; 1: summed over the image's channels.
+    'map_channels': 0,
+    # Side in pixels of the cells over which maps are averaged; D then predicts
+    # one value a cell, and starts from no more than there are. 1: every pixel.
+    'map_cell': 1,
+}
+BOUNDS: bounds.Bounds = {
+    'm_output': bounds.Choice('output of M', M_OUTPUTS),
+    'lep_units': bounds.Range(1),
+    'maps': bounds.Choice('control of the maps', MAPS),
+    'map_scaling': bounds.Choice('map scaling', losses.MAP_SCALINGS),
+    'map_channels': bounds.Range(0, 1),
+    'map_cell': bounds.Range(1),
+}
 
 
 def create(
-    config, task: base.Task, network: nn.Module
+    config, problem: base.Problem, network: nn.Module
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Builds the two functions that a method of stage two is made of.
 
   Args:
-    config: The whole config; `config.model` and `method.m_output` are read.
-    task: The data's shapes, and the stage-one classifier.
+    config: `config.model` and `method.m_output` are read.
+    problem: What is known of the data.
     network: The branch: (inputs, M's output [B, F], train) -> outputs.
 
   Returns:
-    init: (rng, inputs) -> (params, collections), M among the latter.
-    apply: (params, collections, images, inputs, rng) -> (outputs,
-      collections); with an rng as in training, with None as in use.
+    init: (key, classifier, inputs) -> (params, collections), M among the
+      latter.
+    apply: (params, collections, images, inputs, key) -> (outputs,
+      collections); with a key as in training, with None as in use.
   """
-  m_scores = baseline.from_variables(config, task.num_classes)
+  m_scores = baseline.from_variables(config, problem.num_classes)
 
   def m_output(collections, images):
     scores = m_scores(collections[FROZEN], images)
     return getattr(scores, config.method.m_output)
 
-  def init(rng, inputs):
-    frozen = {FROZEN: jax.tree.map(jnp.asarray, task.classifier)}
-    m = m_output(frozen, base.zeros(task))
-    variables = dict(network.init(rng, inputs, m))
+  def init(key, classifier, inputs):
+    frozen = {FROZEN: jax.tree.map(jnp.asarray, classifier)}
+    m = m_output(frozen, base.zeros(problem))
+    variables = dict(network.init(key, inputs, m))
     return variables.pop('params'), variables | frozen
 
-  def apply(params, collections, images, inputs, rng=None):
-    train = rng is not None
+  def apply(params, collections, images, inputs, key=None):
+    train = key is not None
     own = of_branch(collections)
     outputs, own = network.apply(
         {'params': params, **own},
@@ -49,7 +78,7 @@ def create(
         m_output(collections, images),
         train,
         mutable=list(own) if train else [],
-        rngs={'dropout': rng} if train else None,
+        rngs={'dropout': key} if train else None,
     )
     return outputs, {**own, FROZEN: collections[FROZEN]}
 

@@ -9,8 +9,9 @@ IMPACTX's maps are. It needs SHAP for every test image.
 
 from attribution.errors import InputError
 from flax import linen as nn
-from impactx_jax import losses
+from impactx_jax import bounds
 from impactx_jax import models
+from impactx_jax import tasks
 from impactx_jax.methods import base
 from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
@@ -38,50 +39,50 @@ class ExplanationClassifier(nn.Module):
     return nn.Dense(self.num_classes, name='classifier')(joint)
 
 
-def create(config, task: base.Task) -> base.Method:
+def create(config, problem: base.Problem) -> base.Method:
   """Builds the encoder and C around the frozen M.
 
   Args:
-    config: The whole config; `config.model` and `config.method` are read.
-    task: The data's shapes, and the stage-one classifier.
+    config: `config.model` and `config.method` are read.
+    problem: What is known of the data.
   """
-  options = config.method
+  options, task = config.method, tasks.TASKS[problem.task]
   network = ExplanationClassifier(
       networks.LatentExplanationPredictor(
           models.create_trunk(config.model),
           options.lep_units,
           models.find(config.model.name).pool,
       ),
-      task.num_classes,
+      problem.num_classes,
   )
+  init_branch, apply = second_branch.create(config, problem, network)
 
-  init_branch, apply = second_branch.create(config, task, network)
+  def init(key, classifier):
+    shape = base.map_shape(options, problem.image_shape)
+    return init_branch(key, classifier, jnp.zeros((1, *shape)))
 
-  def init(rng):
-    shape = base.map_shape(options, task.image_shape)
-    return init_branch(rng, jnp.zeros((1, *shape)))
-
-  def loss(params, collections, batch, rng):
+  def loss(params, collections, batch, key):
     logits, collections = apply(
-        params, collections, batch['image'], batch['map'], rng
+        params, collections, batch['image'], batch['map'], key
     )
-    values = losses.cross_entropy(logits, batch['label'])
-    metrics = base.mean_metrics(
-        loss=values, accuracy=logits.argmax(-1) == batch['label']
-    )
+    values = task.loss(logits, batch)
+    metrics = base.task_metrics(task, logits, batch)
+    metrics |= base.mean_metrics(loss=values)
     return values.mean(), base.Aux(collections, metrics)
 
-  def predict(variables, images, maps):
+  def predict(variables, batch):
     logits, _ = apply(
-        variables['params'], variables['collections'], images, maps
+        variables['params'], variables['collections'], batch['image'],
+        batch['map'],
     )
     return base.Prediction(logits)
 
-  return base.Method(init, loss, predict, predicts_from_maps=True)
+  return base.Method(task, init, loss, predict, inputs=('image', 'map'))
 
 
 def check(config) -> None:
   """Raises InputError for a control of maps, which WAE classifies with."""
+  bounds.check(config.method, second_branch.BOUNDS, 'config.method')
   if config.method.maps != 'true_class':
     raise InputError(
         f'config.method.maps is {config.method.maps!r}, but wae is trained on '
@@ -89,3 +90,15 @@ def check(config) -> None:
         "it at 'true_class', with --config.method.maps=true_class, or train "
         'impactx with it.'
     )
+
+
+METHOD = base.Spec(
+    create,
+    'WAE',
+    options=second_branch.OPTIONS,
+    check=check,
+    maps=lambda options: 'weighted',
+    # Its encoder sees whole maps, and no pictures.
+    changes={'map_cell': 1, 'map_channels': 0},
+    published=lambda options: None,
+)

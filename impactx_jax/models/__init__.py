@@ -4,18 +4,21 @@ A new backbone is one file with a trunk and a head, and one line here; or a
 file of the user's own that defines BACKBONE, given as `config.model.name`.
 """
 
-import types
-
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
-from etils import epath
 from flax import linen as nn
+from impactx_jax import bounds
+from impactx_jax import user_files
 from impactx_jax.models import efficientnet
 from impactx_jax.models import lenet
 from impactx_jax.models import mobilenet
 from impactx_jax.models.base import Backbone as Backbone
 from impactx_jax.models.base import Classifier as Classifier
+from impactx_jax.models.base import scaled as scaled
 from impactx_jax.models.base import Scores as Scores
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 BACKBONES: dict[str, Backbone] = {
     'lenet5': lenet.BACKBONE,
@@ -27,6 +30,16 @@ DTYPES = ('float32', 'bfloat16')
 AT_RANDOM = ('', 'random')
 
 
+BOUNDS: bounds.Bounds = {
+    'activation': bounds.Choice('activation', tuple(lenet.ACTIVATIONS)),
+    'pooling': bounds.Choice('pooling', tuple(lenet.POOLINGS)),
+    'dtype': bounds.Choice('dtype', DTYPES),
+    'width': bounds.Range(0, 64, above=True),
+    'dropout': bounds.Range(0, 1, below=True),
+    'drop_path': bounds.Range(0, 1, below=True),
+}
+
+
 def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
   """Raises InputError for a `config.model` that cannot be built.
 
@@ -35,34 +48,14 @@ def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
     image_shape: (H, W, C) of the images, when it is known.
   """
   backbone = find(model.name)
-  choices = {
-      'activation': ('activation', lenet.ACTIVATIONS),
-      'pooling': ('pooling', lenet.POOLINGS),
-      'dtype': ('dtype', DTYPES),
-  }
-  for field, (what, allowed) in choices.items():
-    if model[field] not in allowed:
-      raise unknown_choice(
-          what, model[field], allowed, f'--config.model.{field}'
-      )
-  if not 0 < model.width <= 64:
-    raise InputError(
-        f'config.model.width is {model.width}; it must be above 0 and at most '
-        '64. Change it with --config.model.width=W.'
-    )
+  bounds.check(model, BOUNDS, 'config.model')
   _check_pretrained(model, backbone)
-  for field in ('dropout', 'drop_path'):
-    if not 0 <= model[field] < 1:
-      raise InputError(
-          f'config.model.{field} is {model[field]}; it must be at least 0 and '
-          f'below 1. Change it with --config.model.{field}=P.'
-      )
   smallest = backbone.min_size
   if model.input_size and model.input_size < smallest:
     raise InputError(
         f'config.model.input_size is {model.input_size}; {model.name} needs '
-        f'{smallest} or more, or 0 for images as they are. Change it with '
-        '--config.model.input_size=N.'
+        f'{smallest} or more, or 0 for images as they are.',
+        '--config.model.input_size', 'N',
     )
   if model.input_size:
     return
@@ -101,32 +94,10 @@ def find(name: str) -> Backbone:
   """
   if name in BACKBONES:
     return BACKBONES[name]
-  if not name.endswith('.py'):
+  if not user_files.is_file(name):
     error = unknown_choice('backbone', name, BACKBONES, '--config.model.name')
     raise InputError(f'{error} A file FILE.py that defines BACKBONE works too.')
-  path = epath.Path(name).expanduser()
-  if not path.is_file():
-    raise InputError(
-        f'There is no file {path} to take the backbone from. Change it with '
-        '--config.model.name=FILE.py.'
-    )
-  module = types.ModuleType(path.stem)
-  module.__file__ = str(path)
-  try:  # As text, which a bucket has as well.
-    exec(compile(path.read_text(), str(path), 'exec'), module.__dict__)
-  except Exception as error:  # Whatever the user's file raises.
-    raise InputError(
-        f'The backbone in {path} cannot be loaded: '
-        f'{type(error).__name__}: {error}. Mend the file, or name another with '
-        '--config.model.name=FILE.py.'
-    ) from error
-  backbone = getattr(module, 'BACKBONE', None)
-  if not isinstance(backbone, Backbone):
-    raise InputError(
-        f'{path} defines no BACKBONE of the type impactx_jax.models.Backbone. '
-        'Add one, or name another file with --config.model.name=FILE.py.'
-    )
-  return backbone
+  return user_files.load(name, 'BACKBONE', Backbone, '--config.model.name')
 
 
 def create_trunk(model) -> nn.Module:
@@ -143,4 +114,49 @@ def create_classifier(model, num_classes: int) -> Classifier:
   """Returns the classifier that `config.model` describes."""
   return Classifier(
       trunk=create_trunk(model), head=create_head(model, num_classes)
+  )
+
+
+def widened(
+    model: ConfigDict,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    parameters: int,
+) -> ConfigDict:
+  """Returns the `config.model` of a classifier with about so many parameters.
+
+  Args:
+    model: The config's section; its `width` is what changes.
+    num_classes: K.
+    image_shape: (H, W, C).
+    parameters: To be met as closely as whole channels allow.
+
+  Raises:
+    InputError: if the backbone does not heed `model.width`.
+  """
+  def with_width(width):
+    wide = model.copy_and_resolve_references()
+    wide.width = width
+    return wide
+
+  def count(width):
+    network = create_classifier(with_width(width), num_classes)
+    shapes = jax.eval_shape(
+        network.init, jax.random.key(0), jnp.zeros((1, *image_shape))
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
+
+  low, high = 0.01, 64.0
+  if count(low) == count(high):
+    raise InputError(
+        f'The backbone {model.name!r} has the same size whatever '
+        'config.model.width is, so it cannot be matched to the size of '
+        'IMPACTX. Let its trunk and head read model.width, or leave '
+        'baseline_matched out.'
+    )
+  for _ in range(20):
+    middle = (low + high) / 2
+    low, high = (middle, high) if count(middle) < parameters else (low, middle)
+  return with_width(
+      min((low, high), key=lambda width: abs(count(width) - parameters))
   )

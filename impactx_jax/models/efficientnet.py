@@ -4,6 +4,7 @@ import math
 
 from flax import linen as nn
 from impactx_jax.models import base
+from impactx_jax.models import layers
 from impactx_jax.models import mobilenet
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ class Block(nn.Module):
       )
 
     def normalised(x, name):
-      return base.batch_norm(train, x.dtype, name, momentum=0.99)(x)
+      return layers.batch_norm(train, x.dtype, name, momentum=0.99)(x)
 
     if self.expansion != 1:
       x = conv(channels * self.expansion, 1, 'expand')(x)
@@ -126,7 +127,7 @@ class ConvBn(nn.Module):
         dtype=self.dtype, name='conv',
     )(x)
     return nn.swish(
-        base.batch_norm(train, x.dtype, 'bn', momentum=0.99)(x)
+        layers.batch_norm(train, x.dtype, 'bn', momentum=0.99)(x)
     )
 
 
@@ -161,7 +162,7 @@ class EfficientNetTrunk(nn.Module):
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
     """[B, H, W, 3] -> the end of stage 5, [B, 2h, 2w, 120 width]."""
-    x = base.resize(images, self.input_size)
+    x = layers.resize(images, self.input_size)
     x = (x - jnp.asarray(MEAN)) / jnp.asarray(STD)
     x = self.stem_conv(x.astype(self.dtype), train)
     for block in self.blocks[: num_blocks(STEM_STAGES)]:
@@ -262,7 +263,7 @@ BACKBONE = base.Backbone(
     attention_stage=lambda model: AttentionStage(
         model.width, base.dtype_of(model)
     ),
-    pool=base.global_mean,
+    pool=layers.global_mean,
     keras_layer=keras_layer,
     published=(
         'Noisy Student weights: noisy_student_efficientnet-b2.tar.gz of the '

@@ -5,7 +5,7 @@ import math
 
 from attribution.errors import InputError
 from flax import linen as nn
-from impactx_jax.models.base import flatten
+from impactx_jax.models.layers import flatten
 import jax
 import jax.numpy as jnp
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from flax import linen as nn
 from impactx_jax.models import base
+from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
 import jax
 from jax import lax
@@ -211,7 +212,7 @@ class AttentionStage(nn.Module):
           self.filters, (3, 3), use_bias=False, dtype=self.dtype,
           name=f'conv{i}',
       )(stem)
-      stem = nn.relu(base.batch_norm(train, self.dtype, name=f'bn{i}')(stem))
+      stem = nn.relu(layers.batch_norm(train, self.dtype, name=f'bn{i}')(stem))
     return stem
 
 

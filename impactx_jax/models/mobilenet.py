@@ -2,6 +2,7 @@
 
 from flax import linen as nn
 from impactx_jax.models import base
+from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class Block(nn.Module):
 
 
 def _activated(x: jax.Array, train: bool, name: str) -> jax.Array:
-  return nn.relu6(base.batch_norm(train, x.dtype, name, momentum=0.99)(x))
+  return nn.relu6(layers.batch_norm(train, x.dtype, name, momentum=0.99)(x))
 
 
 class MobileNetTrunk(nn.Module):
@@ -73,7 +74,7 @@ class MobileNetTrunk(nn.Module):
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
     """[B, H, W, 3] -> the output of block 11, [B, 2h, 2w, 512 width]."""
-    x = base.resize(images, self.input_size)
+    x = layers.resize(images, self.input_size)
     x = self.conv1(2 * x.astype(self.dtype) - 1, train)
     for block in self.blocks[:STEM_BLOCKS]:
       x = block(x, train)
@@ -129,7 +130,7 @@ class PooledHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> Scores:
-    pooled = base.global_mean(features)
+    pooled = layers.global_mean(features)
     kept = nn.Dropout(self.dropout, deterministic=not train)(pooled)
     logits = nn.Dense(self.num_classes, dtype=self.dtype, name='predictions')
     return Scores(logits(kept).astype(jnp.float32), pooled.astype(jnp.float32))
@@ -166,7 +167,7 @@ BACKBONE = base.Backbone(
     attention_stage=lambda model: AttentionStage(
         _filters(model)[-2:], base.dtype_of(model)
     ),
-    pool=base.global_mean,
+    pool=layers.global_mean,
     keras_layer=keras_layer,
     published=(
         'ImageNet weights: mobilenet_1_0_224_tf.h5 or '

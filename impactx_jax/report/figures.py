@@ -6,6 +6,7 @@ import io
 
 from attribution import files
 from etils import epath
+from impactx_jax import methods
 from matplotlib import colormaps
 from matplotlib import figure
 from matplotlib import image as image_lib
@@ -18,32 +19,28 @@ COLOURS = (
 )
 STYLES = ('-', '--', '-.', ':')
 DIVERGING = 'RdBu_r'
-TITLES = {
-    'baseline': 'A',
+EXPLAINERS = {
     'partition': 'SHAP',
     'shap_partition': 'SHAP',
     'partition_grid': 'Owen values on a grid',
-    'impactx': 'IMPACTX',
-    'impactx_lambda0': 'IMPACTX, λ = 0',
-    'impactx_single_stage': 'IMPACTX, single-stage',
-    'impactx_single_stage_lambda0': 'IMPACTX, single-stage, λ = 0',
-    'impactx_shuffled': 'IMPACTX, shuffled maps',
-    'impactx_random': 'IMPACTX, random maps',
-    'impactx_other_class': "IMPACTX, another class's maps",
-    'baseline_matched': 'A, as many parameters',
-    'abn': 'ABN',
-    'wae': 'WAE',
     'grad_cam': 'Grad-CAM',
     'input_x_gradient': 'Input×Gradient',
     'integrated_gradients': 'Integrated Gradients',
-    'random': 'random',
     'edges': 'edge filter',
 }
 
 
 def title_of(name: str) -> str:
   """Returns how a picture calls a method or an explainer."""
-  return TITLES.get(name, name)
+  return EXPLAINERS.get(name, methods.title(name))
+
+
+def label_text(label: np.ndarray, class_names: Sequence[str]) -> str:
+  """Returns the name of a class, or of those of several that are there."""
+  if np.ndim(label) == 0:
+    return class_names[label]
+  present = [class_names[k] for k in np.flatnonzero(label)]
+  return ', '.join(present) or 'none'
 
 
 def relevance_colours(values: np.ndarray) -> np.ndarray:

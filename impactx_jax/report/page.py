@@ -7,7 +7,6 @@ from typing import Any
 
 from impactx_jax.report import figures
 import jinja2
-import numpy as np
 
 # Images in the gallery, at most: the page stays small enough for a phone.
 GALLERY = 100
@@ -39,7 +38,7 @@ def render(
     *,
     metrics: dict[str, Any],
     measured,
-    tests: dict[str, dict[str, Any]],
+    by_class,
     histories: dict[str, Sequence[dict[str, float]]],
     config: dict[str, Any],
     commands: Sequence[Sequence[str]],
@@ -50,7 +49,7 @@ def render(
   Args:
     metrics: What `metrics.json` has.
     measured: A `measure_maps.Measured`, or None for a method without maps.
-    tests: By network, what it says of the test split.
+    by_class: A figure of the test accuracy of each class.
     histories: By network, the metrics of each epoch.
     config: Of the run.
     commands: That made the networks and the report, as lists of arguments.
@@ -75,9 +74,7 @@ def render(
       class_names=class_names,
       about_map=about_map,
       training=figures.svg(figures.training(histories)),
-      per_class=figures.svg(
-          figures.per_class(_per_class(tests, len(class_names)), class_names)
-      ),
+      per_class=figures.svg(by_class),
       config=json.dumps(config, indent=2, sort_keys=True),
       commands=[shlex.join(command) for command in commands],
   )
@@ -134,12 +131,11 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
   rows = []
   for i in range(min(GALLERY, len(measured.images))):
     image, predicted = measured.images[i], int(measured.predicted[i])
-    label = int(measured.labels[i])
     rows.append({
         'image': figures.png(figures.to_rgb(image)),
-        'label': class_names[label],
+        'label': figures.label_text(measured.labels[i], class_names),
         'predicted': class_names[predicted],
-        'right': predicted == label,
+        'right': bool(measured.right[i]),
         'score': f'{100 * measured.probabilities[i, predicted]:.0f}',
         'maps': [
             (
@@ -154,18 +150,3 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
         )),
     })
   return rows
-
-
-def _per_class(
-    tests: dict[str, dict[str, Any]], num_classes: int
-) -> dict[str, np.ndarray]:
-  """Test accuracy of each class, NaN for one that has no example."""
-  found = {}
-  for name, test in tests.items():
-    labels, predicted = np.array(test['label']), np.array(test['predicted'])
-    counts = np.bincount(labels, minlength=num_classes)
-    right = np.bincount(labels[labels == predicted], minlength=num_classes)
-    found[name] = np.divide(
-        right, counts, out=np.full(num_classes, np.nan), where=counts > 0
-    )
-  return found

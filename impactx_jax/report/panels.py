@@ -40,10 +40,10 @@ def draw(
   for i in range(count):
     axis = axes[i, 0]
     axis.imshow(images[i].squeeze(), cmap='gray', vmin=0, vmax=1)
-    right = predicted[i] == labels[i]
+    right = measured.right[i]
     title = f'{class_names[predicted[i]]} {100 * probability[i]:.0f} %'
     if not right:
-      title += f'\n(true: {class_names[labels[i]]})'
+      title += f'\n(true: {figures.label_text(labels[i], class_names)})'
     axis.set_title(title, fontsize=9, color='black' if right else '#A00000')
     for axis, values, name in (
         (axes[i, 1], reference_maps[i], figures.title_of(reference)),

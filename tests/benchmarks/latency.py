@@ -14,31 +14,31 @@ import functools
 import time
 
 from impactx_jax import inference
-from impactx_jax import restore
-from impactx_jax import teachers
-from impactx_jax import workdirs
+from impactx_jax.stages import trained
+from impactx_jax.evaluation import explaining
+from impactx_jax.stages import artefact
 from impactx_jax.report import tables
 import numpy as np
 
 
 def measure(workdir: str, rounds: int) -> dict[str, list[float]]:
   """Returns seconds an image for each way, one value a round."""
-  home = workdirs.open_workdir(workdir)
-  config = workdirs.read_config(home)
+  home = artefact.open_workdir(workdir)
+  config = artefact.read_config(home)
   attribution = config.attribution
   model = inference.load(home)
   score_fn = functools.partial(
-      teachers.scores, *restore.network(home, model.method),
+      explaining.scores, *trained.network(home, model.method),
       attribution.explained_output,
   )
   images = np.random.default_rng(0).integers(
       0, 256, (rounds + 1, *model.image_shape), np.uint8
   )
-  masking = teachers.masking(attribution, images)
+  masking = explaining.masking(attribution, images)
 
   def explainer(name):
     attribution.explainer = name
-    explain = teachers.explainer(score_fn, attribution, masking)
+    explain = explaining.explainer(score_fn, attribution, masking)
     return lambda image: explain(
         image / np.float32(255), np.zeros(1, np.int32)
     )

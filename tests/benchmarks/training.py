@@ -14,7 +14,7 @@ import time
 from etils import epath
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax import train
+from impactx_jax.training import loop
 from impactx_jax.configs import cifar10_lenet5
 from impactx_jax.data import batches
 from impactx_jax.methods.base import Task
@@ -39,12 +39,12 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   }
   if methods.METHODS[name].maps:
     columns['map'] = generator.normal(size=(count, 32, 32, 3)).astype('float32')
-  optimizer = train.create_optimizer(training, 10**6)
-  state = train.initial_state(method, optimizer, seed=0)
-  variables = jax.device_get(train.variables_of(state))
+  optimizer = loop.create_optimizer(training, 10**6)
+  state = loop.initial_state(method, optimizer, seed=0)
+  variables = jax.device_get(loop.variables_of(state))
   state = parallel.replicate(state)
   step_fn = parallel.data_parallel(
-      lambda state, batch: train.train_step(
+      lambda state, batch: loop.train_step(
           state, batch, method=method, optimizer=optimizer, training=training,
           seed=0,
       )
@@ -59,7 +59,7 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
 
   def loop(state, number):
     with tqdm(disable=True) as progress:
-      return train.train_epoch(
+      return loop.train_epoch(
           step_fn, state, epoch(number), first_step=0, progress=progress,
           directory=epath.Path('benchmark'),
       )[0]

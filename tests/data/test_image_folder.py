@@ -3,7 +3,7 @@
 import logging
 import shutil
 
-from impactx_jax import pictures
+from impactx_jax.data import pictures
 import numpy as np
 from PIL import Image
 import pytest

@@ -2,7 +2,7 @@
 
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax import train
+from impactx_jax.training import loop
 from impactx_jax.methods import base
 from impactx_jax.configs import common
 from impactx_jax.methods.base import Task
@@ -95,16 +95,16 @@ class Trainer:
 
   def __init__(self, method, config, section='classifier'):
     training = config[section].training
-    optimizer = train.create_optimizer(training, 1000)
+    optimizer = loop.create_optimizer(training, 1000)
     variables = init(method, config.seed)
-    self._start = jax.device_get(train.TrainState(
+    self._start = jax.device_get(loop.TrainState(
         step=jnp.zeros((), jnp.int32),
         **variables,
         opt_state=optimizer.init(variables['params']),
     ))
     self.restart()
     self._step = parallel.data_parallel(
-        lambda state, batch: train.train_step(
+        lambda state, batch: loop.train_step(
             state, batch, method=method, optimizer=optimizer,
             training=training, seed=config.seed,
         )
@@ -118,7 +118,7 @@ class Trainer:
   @property
   def variables(self):
     """Of the network as it is now, as NumPy arrays."""
-    return jax.device_get(train.variables_of(self.state))
+    return jax.device_get(loop.variables_of(self.state))
 
   @property
   def scratch(self):

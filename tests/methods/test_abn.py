@@ -2,7 +2,7 @@
 
 from attribution.errors import InputError
 from flax import linen as nn
-from impactx_jax import checks
+from impactx_jax.stages import checks
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax.methods import abn

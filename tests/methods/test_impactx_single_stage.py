@@ -3,10 +3,10 @@
 from attribution import explainers
 from attribution.errors import InputError
 from etils import epath
-from impactx_jax import checks
-from impactx_jax import checkpoints
+from impactx_jax.stages import checks
+from impactx_jax.training import checkpoints
 from impactx_jax import losses
-from impactx_jax import train
+from impactx_jax.training import loop
 from impactx_jax.methods.base import SCRATCH
 from impactx_jax.methods.base import without_scratch
 import jax
@@ -232,11 +232,11 @@ def fit(made, directory, epochs):
   method, config = made
   training = config.classifier.training.copy_and_resolve_references()
   training.update(epochs=epochs, batch_size=4, schedule='constant')
-  result = train.fit(
+  result = loop.fit(
       method, {'train': columns(), 'validation': columns()},
       training=training, seed=3, directory=epath.Path(directory),
   )
-  state = train.initial_state(method, train.create_optimizer(training, 1), 3)
+  state = loop.initial_state(method, loop.create_optimizer(training, 1), 3)
   with checkpoints.Checkpoints(directory) as saved:
     last, _ = saved.restore_latest(state)
   return result, last

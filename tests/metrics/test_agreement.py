@@ -1,6 +1,6 @@
 """Agreement of maps, against scipy and by hand."""
 
-from impactx_jax.metrics import agreement
+from impactx_jax.evaluation.metrics import agreement
 import numpy as np
 import pytest
 from scipy import stats

@@ -1,6 +1,6 @@
 """EPG and IoU by hand, by chance, and at their ends."""
 
-from impactx_jax.metrics import localisation
+from impactx_jax.evaluation.metrics import localisation
 import numpy as np
 import pytest
 

@@ -1,6 +1,6 @@
 """Perturbation curves against values computed by hand."""
 
-from impactx_jax.metrics import perturbation
+from impactx_jax.evaluation.metrics import perturbation
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,7 +4,7 @@ import types
 
 from attribution.errors import InputError
 from etils import epath
-from impactx_jax import checks
+from impactx_jax.stages import checks
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax.configs import common

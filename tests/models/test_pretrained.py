@@ -1,9 +1,9 @@
 """Published weights: read from every format, and equal to Keras's networks."""
 
 import h5py
-from impactx_jax import restore
-from impactx_jax.models import pretrained
-from impactx_jax.models import weight_files
+from impactx_jax.stages import trained
+from impactx_jax.models.weights import pretrained
+from impactx_jax.models.weights import files
 import jax
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
   for path in (old, new):
     config = make_config(name, path)
     method = make_method(config, size)
-    variables, _ = pretrained.start(config.model, restore.shapes(method))
+    variables, _ = pretrained.start(config.model, trained.shapes(method))
     loaded.append(variables)
   assert_trees_equal(*loaded)
 
@@ -62,7 +62,7 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
 def test_as_many_parameters_as_published_and_as_keras_has(name, trainable):
   import keras
 
-  shapes = restore.shapes(make_method(make_config(name), 64, classes=1000))
+  shapes = trained.shapes(make_method(make_config(name), 64, classes=1000))
   count = sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
   network = getattr(keras.applications, KERAS[name])(weights=None)
   theirs = sum(np.prod(weight.shape) for weight in network.trainable_weights)
@@ -89,7 +89,7 @@ def test_files_of_older_keras_are_read_alike(tmp_path):
   make_keras('mobilenet', 32, alpha=0.25).save(tmp_path / 'new.h5')
   as_old_keras_wrote_it(tmp_path / 'new.h5', tmp_path / 'old.h5')
   new, old = (
-      weight_files.read(str(tmp_path / name)) for name in ('new.h5', 'old.h5')
+      files.read(str(tmp_path / name)) for name in ('new.h5', 'old.h5')
   )
   assert ('conv_dw_3', 'kernel') in old and len(old) == 137
   assert_trees_equal(
@@ -214,7 +214,7 @@ def test_every_reader_gives_the_tree_that_keras_saved(tmp_path):
   for name in ('keras.h5', 'timm.safetensors', 'model.ckpt',
                'model.ckpt.index'):
     config = make_config('efficientnet_b2', tmp_path / name)
-    shapes = restore.shapes(make_method(config, 32))
+    shapes = trained.shapes(make_method(config, 32))
     tree, report = pretrained.start(config.model, shapes)
     assert report.loaded == len(jax.tree.leaves(shapes))
     trees.append(tree)

@@ -2,8 +2,8 @@
 
 import json
 
-from impactx_jax.report import comparison
-from impactx_jax.report import comparison_formats
+from impactx_jax.experiments import comparison
+from impactx_jax.experiments import table_formats
 import numpy as np
 
 EXAMPLES = 200
@@ -60,7 +60,7 @@ def verdict(method, *results) -> str:
 
 def strict(table, config=None):
   """The table as JSON, there and back, without NaN."""
-  content = comparison_formats.as_json(table, config or {})
+  content = table_formats.as_json(table, config or {})
   return json.loads(json.dumps(content, allow_nan=False))
 
 
@@ -68,7 +68,7 @@ def cells(table) -> dict[str, dict[str, str]]:
   """The cells of the Markdown table, by method and column."""
   lines = [
       [cell.strip() for cell in line.strip('|').split('|')]
-      for line in comparison_formats.markdown(table).splitlines()
+      for line in table_formats.markdown(table).splitlines()
       if line.startswith('| ')
   ]
   names, _, *rows = lines

@@ -2,8 +2,8 @@
 
 import math
 
-from impactx_jax.report import comparison
-from impactx_jax.report import comparison_formats
+from impactx_jax.experiments import comparison
+from impactx_jax.experiments import table_formats
 import numpy as np
 import pytest
 from tests.report.comparison_fixtures import A
@@ -218,7 +218,7 @@ def test_a_shared_classifier_is_noted(shared):
       runs('baseline', (140, 140), shared=shared), runs('impactx', (150, 148))
   )
   assert table.shared == strict(table)['shared_classifier'] == shared
-  text = comparison_formats.markdown(table)
+  text = table_formats.markdown(table)
   assert ('share one classifier' in text) == shared
 
 

@@ -4,9 +4,9 @@ import csv
 import io
 
 from etils import epath
-from impactx_jax.report import comparison_formats
+from impactx_jax.experiments import table_formats
 from impactx_jax.report import figures
-from impactx_jax.report import paper
+from impactx_jax.experiments import paper
 import numpy as np
 import pytest
 from tests.report.comparison_fixtures import cells
@@ -30,7 +30,7 @@ def mixed_table(**names):
 
 
 def test_markdown_has_a_row_a_method_under_a_heading():
-  text = comparison_formats.markdown(mixed_table())
+  text = table_formats.markdown(mixed_table())
   assert text.startswith('digits, lenet5\n\n| method | seeds |')
   assert list(cells(mixed_table())) == ['baseline', 'impactx', 'abn']
   assert '95 %' in text and 'McNemar' in text
@@ -62,7 +62,7 @@ def test_markdown_leaves_blank_what_is_not_there():
 def test_rows_trained_on_different_numbers_of_images_are_noted():
   few = make_table(runs('baseline', (140,)), runs('abn', (150,), examples=500))
   for text in (
-      comparison_formats.markdown(few), comparison_formats.plain(few)
+      table_formats.markdown(few), table_formats.plain(few)
   ):
     text = ' '.join(text.split())
     assert 'different numbers of images' in text
@@ -72,7 +72,7 @@ def test_rows_trained_on_different_numbers_of_images_are_noted():
       runs('baseline', (140,)), runs('baseline', (140,), 1, examples=990),
       runs('abn', (140,)),
   )
-  assert 'numbers of images' not in comparison_formats.markdown(same)
+  assert 'numbers of images' not in table_formats.markdown(same)
 
 
 def test_one_network_for_all_seeds_has_no_deviation():
@@ -88,7 +88,7 @@ def test_a_field_that_one_seed_lacks_has_no_mean():
 
 
 def test_csv_has_a_line_a_run():
-  text = comparison_formats.csv(mixed_table())
+  text = table_formats.csv(mixed_table())
   lines = list(csv.DictReader(io.StringIO(text)))
   assert [(line['method'], line['seed']) for line in lines] == [
       ('baseline', '0'), ('baseline', '1'), ('impactx', '0'),
@@ -105,7 +105,7 @@ def test_csv_has_a_line_a_run():
 
 
 def test_csv_quotes_a_name_with_a_comma():
-  text = comparison_formats.csv(mixed_table(model='my, "net".py'))
+  text = table_formats.csv(mixed_table(model='my, "net".py'))
   (first, *_) = csv.DictReader(io.StringIO(text))
   assert first['model'] == 'my, "net".py'
 
@@ -139,7 +139,7 @@ def test_the_picture_has_each_difference_with_its_interval(monkeypatch):
       runs('baseline', (140, 144)), runs('impactx', (150, 150)),
       runs('impactx_lambda0', (148,)), runs('abn', (1,), first_seed=7),
   )
-  comparison_formats.draw(table)
+  table_formats.draw(table)
   assert drawn['rows'] == ['impactx', 'impactx_lambda0', 'abn']
   to_a, alone, none = drawn['to A']
   # Of 5 and 3: t = 12.706 times the standard error, 1.
@@ -156,12 +156,12 @@ def test_the_picture_has_each_difference_with_its_interval(monkeypatch):
 def test_a_picture_is_drawn_of_whatever_is_finished(groups, tmp_path):
   table = make_table(*(runs(*group) for group in groups))
   path = epath.Path(tmp_path / 'table.png')
-  figures.save(path, comparison_formats.draw(table))
+  figures.save(path, table_formats.draw(table))
   assert path.read_bytes().startswith(b'\x89PNG')
 
 
 def test_the_terminal_shows_a_line_a_method():
-  text = comparison_formats.plain(mixed_table())
+  text = table_formats.plain(mixed_table())
   assert all(len(line) <= 120 for line in text.splitlines())
   for part in ('baseline', 'impactx', 'abn', '71.00 ± 1.41', 'verdict'):
     assert part in text
@@ -169,9 +169,9 @@ def test_the_terminal_shows_a_line_a_method():
 
 def test_nothing_finished_is_said_in_every_format():
   table = make_table()
-  assert 'Nothing is finished yet.' in comparison_formats.markdown(table)
-  assert 'Nothing is finished yet.' in comparison_formats.plain(table)
-  assert len(comparison_formats.csv(table).splitlines()) == 1
+  assert 'Nothing is finished yet.' in table_formats.markdown(table)
+  assert 'Nothing is finished yet.' in table_formats.plain(table)
+  assert len(table_formats.csv(table).splitlines()) == 1
   assert strict(table)['rows'] == []
 
 

@@ -1,0 +1,23 @@
+"""A recipe with the options of a method of the user's own.
+
+  impactx --config=RECIPE --workdir=DIR --config.method.name=FILE.py \
+      --config.method.OPTION=VALUE
+
+comes here by itself: the options that FILE.py declares must be in the config
+before the command line can change them.
+"""
+
+from attribution.errors import InputError
+from impactx_jax import user_files
+from impactx_jax.configs import common
+
+
+def get_config(files=''):
+  """Returns the recipe of 'METHOD.py|RECIPE.py', or '…|RECIPE.py:PARAMETER'."""
+  method, bar, recipe = files.partition('|')
+  if not bar:
+    raise InputError('Give the method with --config.method.name=FILE.py.')
+  path, colon, parameter = recipe.partition(':')
+  config = user_files.module(path).get_config(*([parameter] if colon else []))
+  common.add_options(config, method)
+  return config

@@ -1,0 +1,1 @@
+"""Trained networks measured: accuracy and maps."""

@@ -1,0 +1,253 @@
+"""Networks explained as `config.attribution` describes: explainers for them."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from absl import logging
+from attribution import explainers
+from attribution import model_fn
+from attribution.errors import InputError
+from attribution.explainers import ScoreFn
+from attribution.maskers import BACKGROUND_MASKERS
+from attribution.maskers import Masker
+from attribution.service import MapMaker
+from impactx_jax import methods
+from impactx_jax import user_files
+from impactx_jax.methods import base
+from impactx_jax.training import evaluator
+import jax
+import numpy as np
+
+Network = tuple[methods.Method, dict[str, Any]]
+# Variables, images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
+Explain = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
+PREFIX = '--config.attribution.'
+FLAG = f'{PREFIX}explainer'
+
+
+@functools.lru_cache(maxsize=64)
+def scores(method: methods.Method, output: str) -> ScoreFn:
+  """What is explained of a network: (variables, [B, H, W, C]) -> [B, K].
+
+  The same function for the same method, so that what is compiled for one set
+  of its variables serves all.
+
+  Args:
+    method: The network's method.
+    output: 'probability' (as the task has it) or 'logit'.
+  """
+
+  def score_fn(variables, images):
+    logits = method.predict(variables, {'image': images}).logits
+    return _explained(method, output, logits)
+
+  return score_fn
+
+
+def _explained(method: methods.Method, output: str, logits: jax.Array):
+  return method.task.probabilities(logits) if output == 'probability' else (
+      logits
+  )
+
+
+@functools.lru_cache(maxsize=64)
+def layers(method: methods.Method, output: str) -> explainers.Layers | None:
+  """What `scores` explains, cut after the last convolution, for Grad-CAM."""
+  if method.layers is None:
+    return None
+  features, logits = method.layers
+
+  def scores_of(variables, values):
+    return _explained(method, output, logits(variables, values))
+
+  return explainers.Layers(features, scores_of)
+
+
+def masker(attribution, training_images: np.ndarray) -> Masker:
+  """Returns what hides pixels, as `config.attribution` describes it.
+
+  Args:
+    attribution: The config section.
+    training_images: uint8 [N, H, W, C], for the colour of the mean masker.
+  """
+  value = attribution.mask_value
+  if attribution.masker == 'mean':
+    value = training_images.mean(axis=(0, 1, 2), dtype=np.float64) / 255
+  return Masker(attribution.masker, attribution.blur_kernel, value)
+
+
+def explainer(
+    method: methods.Method, attribution, masker: Masker, **changes: Any
+) -> Explain:
+  """Returns `explain(variables, images, labels) -> maps`.
+
+  Args:
+    method: Of the network that is explained.
+    attribution: The config section.
+    masker: What hides pixels.
+    **changes: Fields of `attribution` that are to be others.
+  """
+  attribution = attribution.copy_and_resolve_references()
+  attribution.update(changes)
+  output = attribution.explained_output
+  return _create(
+      attribution,
+      scores(method, output),
+      masker,
+      layers(method, output),
+      flag=FLAG,
+  )
+
+
+def _create(attribution, score_fn, masker, layers=None, flag=FLAG) -> Explain:
+  name = attribution.explainer
+  if user_files.is_file(name):
+    name = user_files.load(name, 'EXPLAINER', Callable, flag)
+  options = {
+      field: attribution[field]
+      for field in (
+          'max_evals', 'batch_size', 'grid', 'integration_steps',
+          'images_per_step',
+      )
+  }
+  options['images_per_step'] = options['images_per_step'] or None
+  try:
+    return explainers.create(
+        name, score_fn, masker=masker, layers=layers, **options
+    )
+  except InputError as error:
+    raise error.prefixed(PREFIX) from error
+
+
+def check(attribution) -> None:
+  """Raises InputError for explainers and maskers that cannot be had."""
+  try:
+    found = masker(attribution, np.zeros((1, 1, 1, 1), np.uint8))
+  except InputError as error:
+    raise error.prefixed(PREFIX) from error
+  # Building an explainer checks the options that it takes; nothing is run.
+  _create(attribution, lambda variables, images: images, found)
+
+
+def map_maker(
+    network: Network,
+    attribution,
+    masker: Masker,
+    *,
+    dtype: str,
+    weighted: bool = False,
+) -> MapMaker:
+  """Returns a classifier with its explainer, for the attribution service.
+
+  Args:
+    network: The classifier.
+    attribution: The config section.
+    masker: What hides pixels.
+    dtype: In which the classifier computes.
+    weighted: Whether the maps of all classes become one, weighted by the
+      probabilities that the classifier gives them.
+  """
+  method, variables = network
+  output = attribution.explained_output
+  # Accelerators multiply float32 in fewer bits, unless they are told not to.
+  cpu = jax.default_backend() == 'cpu'
+
+  def probabilities(values: np.ndarray) -> np.ndarray:
+    if output == 'probability':
+      return values
+    return np.asarray(method.task.probabilities(values))
+
+  score = model_fn.numpy_callable(scores(method, output), 256)
+  return MapMaker(
+      explain=functools.partial(
+          explainer(method, attribution, masker), variables
+      ),
+      score=functools.partial(score, variables),
+      background=masker.background,
+      evaluations=evaluations(attribution),
+      chunk=_chunk(attribution) if cpu else attribution.shard_size,
+      absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
+      complete=attribution.explainer in explainers.COMPLETE,
+      weigh=probabilities if weighted else None,
+  )
+
+
+def _chunk(attribution) -> int:
+  """Images in one call of the explainer on a CPU: a few seconds of work."""
+  few = 8 if attribution.explainer == 'shap_partition' else 64
+  return min(few, attribution.shard_size)
+
+
+def evaluations(attribution) -> int:
+  """Returns how many model evaluations `config.attribution` spends a map."""
+  return base.evaluations(attribution)
+
+
+def owen_values(
+    method: methods.Method, attribution, masker: Masker, max_evals: int
+) -> Explain:
+  """Returns what makes the Owen values that all maps are compared with."""
+  on_device = masker.name in BACKGROUND_MASKERS
+  return explainer(
+      method,
+      attribution,
+      masker,
+      explainer='partition' if on_device else 'shap_partition',
+      max_evals=max_evals,
+  )
+
+
+def compared(
+    config, method: methods.Method, masker: Masker
+) -> dict[str, Explain]:
+  """Returns what makes the maps that are compared, by name.
+
+  The reference is first, the method's own map second.
+  """
+  def own(variables, images, classes):
+    del classes
+    return evaluator.predict(
+        method, variables, {'image': images}, config.evaluation.batch_size
+    ).attribution
+
+  reference = config.attribution.explainer
+  found = {
+      user_files.stem(reference): explainer(
+          method, config.attribution, masker
+      ),
+      user_files.stem(config.method.name): own,
+  }
+  for name in config.evaluation.explainers:
+    if name == 'grad_cam' and method.layers is None:
+      logging.info(
+          'Grad-CAM is left out: %s says not where to cut its network.',
+          config.method.name,
+      )
+    elif name not in found:
+      found[name] = explainer(
+          method, config.attribution, masker, explainer=name
+      )
+  return found
+
+
+def settings(attribution) -> dict[str, Any]:
+  """The fields that decide a map, for manifests."""
+  name = attribution.explainer
+  if user_files.is_file(name):
+    taken = explainers.options_of(
+        user_files.load(name, 'EXPLAINER', Callable, FLAG)
+    )
+  else:
+    taken = explainers.options_of(name)
+  if 'masker' in taken:
+    taken = (*taken, 'blur_kernel', 'mask_value')
+  found = {
+      field: attribution[field]
+      for field in ('explainer', 'explained_output', *taken)
+      if field in attribution and field != 'images_per_step'
+  }
+  if user_files.is_file(name):  # What is in it, wherever it lies.
+    found |= {'explainer': user_files.stem(name),
+              'file': user_files.digest(name)}
+  return found

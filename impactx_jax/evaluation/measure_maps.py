@@ -1,0 +1,364 @@
+"""Are the maps explanations? A method's own map and explainers', side by side.
+
+All explain the same model, the class that it predicts on the clean image, and
+all meet the same noise (IMPACTX, section 5.2).
+"""
+
+import dataclasses
+from typing import Any
+
+from absl import logging
+from attribution import explainers
+from attribution import model_fn
+from attribution.maskers import Masker
+from impactx_jax import rng
+from impactx_jax import user_files
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data import sources
+from impactx_jax.data.columns import Columns
+from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation.explaining import Explain
+from impactx_jax.evaluation.explaining import Network
+from impactx_jax.evaluation.metrics import agreement
+from impactx_jax.evaluation.metrics import localisation
+from impactx_jax.evaluation.metrics import perturbation
+from impactx_jax.evaluation.metrics import statistics
+from impactx_jax.training import evaluator
+import jax
+import numpy as np
+from tqdm.auto import tqdm
+
+Values = dict[str, dict[str, np.ndarray]]  # By measure and by map.
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What was measured, and what is drawn of it.
+
+  Attributes:
+    method: Name of the method, one of the maps.
+    reference: Name of the explainer that it is compared with.
+    images: float32 [N, H, W, C] in [0, 1].
+    labels: The truth, as the task writes it: int [N], or 0 and 1 [N, K].
+    right: bool [N], whether the network's answer is right.
+    predicted: int [N], the explained classes.
+    probabilities: float32 [N, K].
+    maps: By name, [N, H, W, C'].
+    curves: By name, the MoRF curve of each image, [N, R + 1].
+    values: By measure and name, one value an image; not all measures have
+      all maps, nor all images.
+  """
+
+  method: str
+  reference: str
+  images: np.ndarray
+  labels: np.ndarray
+  right: np.ndarray
+  predicted: np.ndarray
+  probabilities: np.ndarray
+  maps: dict[str, np.ndarray]
+  curves: dict[str, np.ndarray]
+  values: Values
+
+  def summary(self, options, seed: int) -> dict[str, Any]:
+    """Returns means and 95 % bootstrap intervals, JSON-compatible.
+
+    Args:
+      options: `config.evaluation`.
+      seed: Of the run.
+    """
+
+    def interval(values):
+      found = statistics.bootstrap_interval(values, seed=seed)
+      return {
+          'mean': None if np.isnan(found.mean) else found.mean,
+          'interval': (
+              None if np.isnan(found.low) else [found.low, found.high]
+          ),
+          'images': int(np.isfinite(values).sum()),
+      }
+
+    area = self.values['morf_area']
+    return {
+        'names': list(self.maps),
+        'images': len(self.images),
+        'region': region_of(options, self.images.shape),
+        'draws': options.draws,
+        'reference': self.reference,
+        'measures': {
+            measure: {name: interval(x) for name, x in by_name.items()}
+            for measure, by_name in self.values.items()
+        },
+        'morf_area_to_reference': {
+            name: interval(x - area[self.reference])
+            for name, x in area.items()
+            if name != self.reference
+        },
+    }
+
+
+def region_of(options, shape: tuple[int, ...]) -> int:
+  """Returns the side of the regions that are perturbed, in pixels."""
+  return options.region or max(1, min(shape[1:3]) // 8)
+
+
+def measure(
+    config,
+    dataset: sources.Dataset,
+    network: Network,
+    other: Network | None = None,
+) -> Measured:
+  """Measures a method's own map and the explainers of the config.
+
+  Args:
+    config: The whole config.
+    dataset: The data; test images are chosen by their ids.
+    network: Of `config.method.name`.
+    other: The same, trained with another seed.
+  """
+  options = config.evaluation
+  method, variables = network
+  columns = _chosen(dataset.test, options.num_images, config.seed)
+  images = column_lib.to_float(columns['image'])
+  logits, predicted = _answers(network, columns, options.batch_size)
+  masker = explaining.masker(config.attribution, dataset.train['image'])
+  makers = explaining.compared(config, method, masker)
+  logging.info(
+      'Explaining %s on %d test images, for comparison: %s.',
+      config.method.name, len(images), ', '.join(makers),
+  )
+  maps = {
+      name: make(variables, images, predicted)
+      for name, make in tqdm(makers.items(), desc='maps', unit='explainer')
+  }
+  curves, values = perturb(config, network, images, predicted, maps, masker)
+  values |= gaps(config, network, images, predicted, maps, masker)
+  values |= close_look(
+      config, network, images, predicted, maps, makers, masker, other
+  )
+  if _masks_of(columns, predicted) is not None:
+    values |= localise(config, dataset, network, columns, maps, makers)
+  task = method.task
+  return Measured(
+      method=user_files.stem(config.method.name),
+      reference=user_files.stem(config.attribution.explainer),
+      images=images,
+      labels=columns[task.labels],
+      right=np.asarray(
+          task.right(task.answer(logits), columns[task.labels])
+      ),
+      predicted=predicted,
+      probabilities=np.asarray(task.probabilities(logits)),
+      maps=maps,
+      curves=curves,
+      values=values,
+  )
+
+
+def _chosen(columns: Columns, count: int, seed: int) -> Columns:
+  """Draws examples by their ids; more of them include fewer."""
+  priority = rng.uniform_by_id(seed, 'evaluation', columns['id'])
+  rows = np.argsort(priority, kind='stable')[:count]
+  return column_lib.rows(columns, rows)
+
+
+def _answers(
+    network: Network, columns: Columns, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the logits [N, K], and the classes that are explained, [N]."""
+  logits = evaluator.predict(
+      *network, columns, batch_size, attribution=False
+  ).logits
+  return logits, network[0].task.top(logits)
+
+
+def perturb(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    masker: Masker,
+) -> tuple[dict[str, np.ndarray], Values]:
+  """Perturbs regions in the order of each map.
+
+  Returns:
+    The MoRF curve of each image by the name of the map, and the measures.
+  """
+  options = config.evaluation
+  method, variables = network
+  hidden = np.asarray(masker.background(images))
+  key = rng.stream(config.seed, 'perturbation')
+  morf, lerf = (
+      perturbation.perturbation_curves(
+          explaining.scores(method, 'probability'),
+          region=region_of(options, images.shape),
+          draws=options.draws,
+          order=order,
+          batch_size=options.batch_size,
+      )
+      for order in ('morf', 'lerf')
+  )
+  curves: Values = {}
+  for name, values in tqdm(maps.items(), desc='curves', unit='explainer'):
+    found = {
+        'morf': morf(variables, images, values, classes, key),
+        'lerf': lerf(variables, images, values, classes, key),
+        'deletion': morf(variables, images, values, classes, key, hidden),
+        'insertion': morf(variables, hidden, values, classes, key, images),
+    }
+    for kind, curve in found.items():
+      curves.setdefault(kind, {})[name] = curve
+  measures = {
+      f'{kind}_area': {n: perturbation.area(c) for n, c in by_name.items()}
+      for kind, by_name in curves.items()
+  }
+  measures['morf_aopc'] = {
+      name: perturbation.aopc(curve) for name, curve in curves['morf'].items()
+  }
+  return curves['morf'], measures
+
+
+def gaps(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    masker: Masker,
+) -> Values:
+  """Measures |sum of the map - (f(x) - f(hidden))|, where it should be 0."""
+  method, variables = network
+  score = model_fn.numpy_callable(
+      explaining.scores(method, config.attribution.explained_output),
+      config.evaluation.batch_size,
+  )
+  rows = np.arange(len(images))
+  hidden = np.asarray(masker.background(images))
+  change = (score(variables, images) - score(variables, hidden))[rows, classes]
+  return {
+      'completeness_gap': {
+          name: np.abs(values.sum(axis=(1, 2, 3)) - change)
+          for name, values in maps.items()
+          if name in (*explainers.COMPLETE, 'integrated_gradients')
+      }
+  }
+
+
+def close_look(
+    config,
+    network: Network,
+    images: np.ndarray,
+    classes: np.ndarray,
+    maps: dict[str, np.ndarray],
+    makers: dict[str, Explain],
+    masker: Masker,
+    other: Network | None = None,
+) -> Values:
+  """Measures on a few images what needs maps to be made anew.
+
+  `rank_correlation`, `cosine` and `relative_l2` compare a map with the Owen
+  values of `evaluation.reference_evals` evaluations. The rest are rank
+  correlations, of which chance is 0 (it is not of cosines, which maps without
+  negative values raise): `stability` with the map of the image with a little
+  noise; `randomisation` with the map of a network whose parameters are
+  shuffled (after Adebayo et al., 2018); `seed_agreement` with the map of the
+  same class of the network of another seed.
+  """
+  options = config.evaluation
+  method, variables = network
+  count = options.close_images
+  images, classes = images[:count], classes[:count]
+  maps = {name: values[:count] for name, values in maps.items()}
+  owen = explaining.owen_values(
+      method, config.attribution, masker, options.reference_evals
+  )(variables, images, classes)
+  noise = rng.numpy_stream(config.seed, 'stability').normal(
+      0, options.noise, images.shape
+  )
+  noisy = np.clip(images + noise, 0, 1).astype(np.float32)
+  scrambled = randomised(variables, config.seed)
+  values: Values = {}
+  if other:
+    theirs = explaining.compared(config, other[0], masker)
+    values['seed_agreement'] = {
+        name: agreement.rank_correlation(
+            maps[name], make(other[1], images, classes)
+        )
+        for name, make in theirs.items()
+    }
+  for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
+    for measure, compare, another in (
+        ('rank_correlation', agreement.rank_correlation, owen),
+        ('cosine', agreement.cosine, owen),
+        ('relative_l2', agreement.relative_l2, owen),
+        (
+            'stability',
+            agreement.rank_correlation,
+            makers[name](variables, noisy, classes),
+        ),
+        (
+            'randomisation',
+            agreement.rank_correlation,
+            makers[name](scrambled, images, classes),
+        ),
+    ):
+      values.setdefault(measure, {})[name] = compare(own, another)
+  return values
+
+
+def randomised(variables: dict[str, Any], seed: int) -> dict[str, Any]:
+  """Returns a network's variables with all parameters shuffled, M's too.
+
+  Within each array, so that their scale stays what training made it; the
+  statistics of normalisations stay.
+  """
+  stream = rng.numpy_stream(seed, 'randomised')
+
+  def shuffled(path, leaf):
+    if jax.tree_util.DictKey('params') not in path:
+      return leaf
+    return stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
+
+  return jax.tree_util.tree_map_with_path(shuffled, variables)
+
+
+def localise(
+    config,
+    dataset: sources.Dataset,
+    network: Network,
+    columns: Columns,
+    maps: dict[str, np.ndarray],
+    makers: dict[str, Explain],
+) -> Values:
+  """Measures EPG and IoU; the threshold is chosen on validation images."""
+  options = config.evaluation
+  held_out = _chosen(dataset.validation, options.num_images, config.seed)
+  _, classes = _answers(network, held_out, options.batch_size)
+  images = column_lib.to_float(held_out['image'])
+  truth = _masks_of(held_out, classes)
+  _, predicted = _answers(network, columns, options.batch_size)
+  masks = _masks_of(columns, predicted)
+  values = {'epg': {}, 'iou': {}}
+  for name, own in maps.items():
+    found = makers[name](network[1], images, classes)
+    threshold = localisation.best_threshold(found, truth)
+    values['epg'][name] = localisation.epg(own, masks)
+    values['iou'][name] = localisation.iou(own, masks, threshold)
+  return values
+
+
+def _masks_of(columns: Columns, classes: np.ndarray) -> np.ndarray | None:
+  """Returns the masks bool [N, H, W] of the explained classes, where known.
+
+  Args:
+    columns: With `mask` [N, H, W, 1] of the object, or `masks` [N, H, W, K] of
+      each class, or neither.
+    classes: int [N].
+  """
+  if 'mask' in columns:
+    return columns['mask'].astype(bool).reshape(columns['mask'].shape[:3])
+  if 'masks' in columns:
+    chosen = classes[:, None, None, None]
+    return np.take_along_axis(columns['masks'], chosen, axis=-1)[..., 0] > 0
+  return None

@@ -1,0 +1,1 @@
+"""Methods compared over seeds, and grids searched."""

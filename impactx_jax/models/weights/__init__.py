@@ -1,0 +1,1 @@
+"""Published weights, read and put into networks."""

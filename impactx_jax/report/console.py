@@ -1,0 +1,70 @@
+"""What a command prints at its end: plain-text tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from impactx_jax.report import figures
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+  """Returns a table with its first column left-aligned, the others right."""
+  cells = [[str(cell) for cell in row] for row in (header, *rows)]
+  widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+
+  def line(row):
+    first = row[0].ljust(widths[0])
+    rest = [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
+    return '  '.join([first, *rest]).rstrip()
+
+  rule = '  '.join('-' * width for width in widths)
+  return '\n'.join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def summary(metrics: dict[str, Any]) -> str:
+  """Returns the tables that end an evaluation.
+
+  Args:
+    metrics: What `metrics.json` has.
+  """
+  baseline = metrics['accuracy']['baseline']
+  count = metrics['data']['examples']['test']
+  rows = [
+      [
+          figures.title_of(name),
+          f'{100 * accuracy:.2f}',
+          '' if name == 'baseline' else f'{100 * (accuracy - baseline):+.2f}',
+          '' if metrics['map_r2'][name] is None
+          else f'{metrics["map_r2"][name]:.3f}',
+      ]
+      for name, accuracy in metrics['accuracy'].items()
+  ]
+  text = f'{metrics["data"]["name"]}, {count} test images\n\n' + table(
+      ['', 'accuracy %', 'against baseline', 'map R2'], rows
+  )
+  return text + _maps(metrics['maps']) if 'maps' in metrics else text
+
+
+def _maps(found: dict[str, Any]) -> str:
+  names = ('morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation')
+  rows = [
+      [
+          figures.title_of(name),
+          *(_interval(found['measures'][measure][name]) for measure in names),
+      ]
+      for name in found['names']
+  ]
+  close = found['measures']['rank_correlation'][found['reference']]['images']
+  return (
+      f'\n\nMaps of {found["images"]} test images, 95 % intervals over '
+      'images. MoRF: the smaller the area and the\nlarger the AOPC, the '
+      f'better; rank correlation with Owen values, of {close} images\n\n'
+  ) + table(
+      ['map', 'MoRF area', 'MoRF AOPC', 'insertion area', 'rank corr.'], rows
+  )
+
+
+def _interval(found: dict[str, Any]) -> str:
+  if found['interval'] is None:
+    return f'{found["mean"]:.3f}'
+  low, high = found['interval']
+  return f'{found["mean"]:.3f} [{low:.3f}, {high:.3f}]'

@@ -1,0 +1,181 @@
+"""Evaluation: the test split, the maps, and the report of both."""
+
+import json
+from typing import Any
+
+from absl import logging
+from attribution import files
+from attribution.errors import InputError
+from impactx_jax import methods
+from impactx_jax import parallel
+from impactx_jax.data import maps as map_data
+from impactx_jax.evaluation import accuracy
+from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import measure_maps
+from impactx_jax.report import console
+from impactx_jax.report import figures
+from impactx_jax.report import page
+from impactx_jax.report import panels
+from impactx_jax.stages import artefact
+from impactx_jax.stages import maps as maps_stage
+from impactx_jax.stages import provenance
+from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import trained
+from impactx_jax.stages.run import Run
+import jax
+import numpy as np
+
+
+def evaluate(run: Run, again: bool = False) -> None:
+  """Measures the classifier and the method, and writes the report.
+
+  Args:
+    run: Whose networks are trained.
+    again: Whether to do so also where it is done.
+  """
+  report = artefact.report(run.workdir, run.config)
+  names = [methods.BASELINE, *run.method_names()]
+  summaries = {name: _summary(run, name) for name in names}
+  key = {'inputs': {  # As JSON keeps it, which has no tuples.
+      'digests': {name: s['digest'] for name, s in summaries.items()},
+      'evaluation': json.loads(run.config.evaluation.to_json()),
+      'attribution': explaining.settings(run.config.attribution),
+  }}
+  metrics = report.load()
+  if again or metrics is None or report.differing(key):
+    metrics = _measure(run, report, names, summaries) | key
+    report.finish(metrics)
+  else:
+    logging.info('%s is complete.', report.directory)
+  print(f'\n{console.summary(metrics)}\n\nReport: {report.directory}')
+
+
+def _summary(run: Run, name: str) -> dict[str, Any]:
+  result = run.trained(name)
+  summary = result.load()
+  if summary is None:
+    raise InputError(
+        f'{result.directory} holds no finished training, so there is '
+        'nothing to evaluate. Run --stage=all with the same --config '
+        'first, or name the method that was trained with '
+        '--config.method.name=NAME.'
+    )
+  return summary
+
+
+def _measure(
+    run: Run,
+    report: artefact.Artefact,
+    names: list[str],
+    summaries: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+  """Measures, draws, and returns what `metrics.json` is to say."""
+  tests = {name: test(run, name) for name in names}
+  report.begin(run.config)
+  name, dataset = run.config.method.name, run_lib.dataset(run)
+  metrics = {'data': dataset.fingerprint()} | {
+      measure: {name: found[measure] for name, found in tests.items()}
+      for measure in tests[name]
+      if measure not in ('label', 'predicted', 'correct', 'digest')
+  }
+  network, measured = trained.restore(run.trained(name)), None
+  if has_maps(network, dataset):
+    measured = measure_maps.measure(
+        run.config, dataset, network, _other_seed(run, dataset)
+    )
+    metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
+  metrics['provenance'] = provenance.collect()
+  if not parallel.is_main_process():
+    return metrics
+  if measured:
+    panels.draw(
+        report.directory / 'panels.png',
+        measured,
+        class_names=dataset.class_names,
+        count=run.config.evaluation.num_panels,
+    )
+  commands = [s['provenance']['command'] for s in summaries.values()]
+  commands.append(metrics['provenance']['command'])
+  files.write_text(report.directory / 'index.html', page.render(
+      metrics=metrics,
+      measured=measured,
+      by_class=figures.per_class(
+          {
+              n: accuracy.by_class(
+                  found, dataset.task, len(dataset.class_names)
+              )
+              for n, found in tests.items()
+          },
+          dataset.class_names,
+      ),
+      histories={name: s['history'] for name, s in summaries.items()},
+      config=run.config.to_dict(),
+      commands=list(dict.fromkeys(map(tuple, commands))),
+      about_map=methods.find(name).about(run.trained(name).config.method),
+  ))
+  return metrics
+
+
+def test(run: Run, name: str) -> dict[str, Any]:
+  """Returns what a trained network says of the test split, kept on disk.
+
+  Args:
+    run: Whose networks are trained.
+    name: A method, or the baseline.
+
+  Returns:
+    What `accuracy.test` gives, and `map_r2`, the fit to the maps of the
+    validation images or None; JSON-compatible.
+  """
+  result = run.trained(name)
+  summary, path = result.load(), result.directory / artefact.TEST
+  if path.exists():
+    found = files.read_json(path)
+    if found['digest'] == summary['digest']:
+      return found
+  method, variables = trained.restore(result)
+  dataset = run_lib.dataset(run)
+  columns = dataset.test
+  if 'map' in method.inputs:
+    maps = maps_stage.read_maps(run, dataset.fingerprint())
+    columns = map_data.targets(
+        maps, result.config.method, run.config.seed
+    )['test']
+  found = accuracy.test(
+      method, variables, columns, run.config.evaluation.batch_size
+  ) | {'digest': summary['digest'], 'map_r2': summary['map_r2']}
+  if parallel.is_main_process():
+    files.write_json(path, found)
+  return found
+
+
+def has_maps(network: trained.Network, dataset) -> bool:
+  """Whether a network predicts an attribution map from the image alone."""
+  method, variables = network
+  if method.inputs != ('image',):
+    return False
+  image = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.float32)
+  prediction = jax.eval_shape(method.predict, variables, {'image': image})
+  return prediction.attribution is not None
+
+
+def _other_seed(run: Run, dataset) -> trained.Network | None:
+  """Returns the same method, trained with another seed, if one is named."""
+  path = run.config.evaluation.other
+  if not path:
+    return None
+  flag = '--config.evaluation.other'
+  name = run.config.method.name
+  result = run.trained(name)
+  other = artefact.trained(
+      artefact.open_workdir(path, flag), result.directory.name, result.config
+  )
+  summary = other.load()
+  if summary is None or summary['data']['class_names'] != list(
+      dataset.class_names
+  ):
+    raise InputError(
+        f'{other.workdir} holds no {name} trained on these classes. Give the '
+        f'workdir of the same run with another seed with {flag}=DIR.'
+    )
+  return trained.restore(other)

@@ -1,0 +1,82 @@
+"""Attribution: explains a classifier on the training images, into shards."""
+
+import dataclasses
+import functools
+
+from absl import logging
+from attribution import records
+from attribution import service
+from attribution.errors import InputError
+from impactx_jax import parallel
+from impactx_jax.data import maps as map_data
+from impactx_jax.evaluation import explaining
+from impactx_jax.stages import configs
+from impactx_jax.stages import provenance
+from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import trained
+from impactx_jax.stages.run import Run
+import jax
+
+
+def make_maps(run: Run) -> None:
+  """Makes the maps that `config.method` trains on.
+
+  Those of another workdir are made there, as its own config says.
+  """
+  if run.maps is None:
+    logging.info('%s needs no maps.', run.config.method.name)
+  elif not run.makes_maps and not run.maps.is_done(run.maps.config):
+    home = run_lib.resolve(run.maps.config, run.maps.workdir)
+    _write_maps(dataclasses.replace(home, kind=run.kind, maps=run.maps))
+  elif run.makes_maps and not run.maps.is_done(run.config):
+    _write_maps(run)
+
+
+def _write_maps(run: Run) -> None:
+  dataset = run_lib.dataset(run)
+  attribution, data = run.config.attribution, dataset.fingerprint()
+  summary = run_lib.explained_summary(run)
+  for name, what in (
+      ('class_names', 'classes'), ('image_shape', 'images'), ('task', 'task')
+  ):
+    taught, found = summary['data'][name], data[name]
+    if taught != found:
+      raise InputError(
+          f'The classifier in {run.explained.workdir} knows the {what} '
+          f'{taught}, but {dataset.name} has {found}. Change it with '
+          '--config.attribution.classifier=DIR.'
+      )
+  network = trained.restore(run.explained)
+  model = configs.read(run.explained.directory).model
+  maker = explaining.map_maker(
+      network,
+      attribution,
+      explaining.masker(attribution, dataset.train['image']),
+      dtype=model.dtype,
+      weighted=run.kind == 'weighted',
+  )
+  run.maps.begin(run.config)
+  service.write_maps(
+      run.maps.directory,
+      map_data.select(dataset, attribution.num_examples, run.seed, run.kind),
+      maker,
+      settings=run_lib.map_key(run, data),
+      facts={'provenance': provenance.collect()},
+      shard_size=attribution.shard_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      barrier=functools.partial(parallel.barrier, 'maps'),
+  )
+
+
+def read_maps(run: Run, data) -> records.Columns:
+  """Reads the shards, if they are what this run would have made.
+
+  Args:
+    run: Whose maps they are.
+    data: The fingerprint of the data set.
+  """
+  columns, _ = records.read(
+      run.maps.directory, expected=run_lib.map_key(run, data)
+  )
+  return columns

@@ -1,0 +1,267 @@
+"""A run: one config in one workdir, and the artefacts that it makes and uses."""
+
+import dataclasses
+from typing import Any
+
+from absl import logging
+from attribution import records
+from attribution.errors import InputError
+from etils import epath
+from impactx_jax import methods
+from impactx_jax import models
+from impactx_jax import user_files
+from impactx_jax.data import maps as map_data
+from impactx_jax.data import sources
+from impactx_jax.evaluation import explaining
+from impactx_jax.stages import artefact
+from impactx_jax.stages import checks
+from impactx_jax.stages import configs
+from impactx_jax.stages.artefact import Artefact
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What the stages are functions of; see `resolve`.
+
+  Attributes:
+    config: With absolute paths.
+    workdir: Where all that it makes goes.
+    classifier: A, made here or taken from another workdir.
+    explained: The classifier whose maps are learned, A or a teacher.
+    kind: Which maps `config.method` trains on, a key of `data.maps.KINDS`; ''
+      for none.
+    maps: These, made here or taken from another workdir; None for none.
+    seed: Which decides the split into training and validation: of A's run.
+  """
+
+  config: ConfigDict
+  workdir: epath.Path
+  classifier: Artefact
+  explained: Artefact
+  kind: str
+  maps: Artefact | None
+  seed: int
+
+  @property
+  def trains_classifier(self) -> bool:
+    """Whether A is trained here."""
+    return self.classifier.workdir == self.workdir
+
+  @property
+  def makes_maps(self) -> bool:
+    """Whether the maps are made here."""
+    return self.maps is not None and self.maps.workdir == self.workdir
+
+  def trained(self, name: str) -> Artefact:
+    """Returns what a method's training makes, or A for the baseline."""
+    if name == methods.BASELINE:
+      return self.classifier
+    config = methods.config_of(name, self.config)
+    return artefact.trained(self.workdir, user_files.stem(name), config)
+
+  def method_names(self) -> tuple[str, ...]:
+    """What stage two trains: with too few maps, the fair control as well."""
+    name = self.config.method.name
+    spec = methods.find(name)
+    is_control = spec.changes or spec.control == name
+    if not self.maps or is_control or not spec.control or not unmapped(self):
+      return (name,)
+    return (name, spec.control)
+
+
+def resolve(config: ConfigDict | None, workdir: epath.PathLike) -> Run:
+  """Checks a config against itself and the workdir; nothing is made yet.
+
+  Args:
+    config: A config; None for that of the workdir.
+    workdir: Where everything goes.
+
+  Raises:
+    InputError: for a config that cannot be run, or that the artefacts in the
+      workdir were not begun with.
+  """
+  workdir = artefact.open_workdir(workdir)
+  if config is None:
+    config = configs.read(workdir)
+  checks.check(config)
+  config = configs.with_absolute_paths(config)
+  home, home_config = _other(config, workdir, 'classifier')
+  maps_home, maps_config = _other(config, workdir, 'attribution')
+  classifier = artefact.trained(home, artefact.CLASSIFIER, home_config)
+  explained = classifier
+  if config.attribution.classifier:
+    teacher = artefact.open_workdir(
+        config.attribution.classifier, '--config.attribution.classifier'
+    )
+    explained = artefact.trained(teacher, artefact.CLASSIFIER, config)
+  kind = map_kind(config)
+  run = Run(
+      config=config,
+      workdir=workdir,
+      classifier=classifier,
+      explained=explained,
+      kind=kind,
+      maps=artefact.maps(maps_home, kind, maps_config) if kind else None,
+      seed=home_config.seed,
+  )
+  _check_artefacts(run, maps_home)
+  return run
+
+
+def map_kind(config: ConfigDict) -> str:
+  """Returns which maps `config.method` trains on, '' for none."""
+  name = config.method.name
+  options = methods.config_of(name, config).method
+  return methods.find(name).maps(options)
+
+
+def _other(
+    config: ConfigDict, workdir: epath.Path, section: str
+) -> tuple[epath.Path, ConfigDict]:
+  """Returns the workdir that a section names, or this one, and its config."""
+  path, flag = config[section].workdir, f'--config.{section}.workdir'
+  if not path:
+    return workdir, config
+  home = artefact.open_workdir(path, flag)
+  stage = {'classifier': artefact.CLASSIFIER, 'attribution': 'maps'}[section]
+  for folder in (home / stage, home):
+    if (folder / configs.CONFIG).exists():
+      return home, configs.read(folder)
+  raise InputError(
+      f'Nothing was run in {home}. Give the workdir of a run with {flag}=DIR.'
+  )
+
+
+def _check_artefacts(run: Run, maps_home: epath.Path) -> None:
+  """Refuses artefacts that were begun with another config than is wanted."""
+  config = run.config
+  if run.trains_classifier:
+    run.classifier.check()
+  elif differing := configs.differences(
+      run.classifier.config, config, ('data', 'model')
+  ):
+    raise InputError(
+        f'The classifier in {run.classifier.workdir} was made with another '
+        f'config: {differing}. Change these fields, or give another workdir '
+        'with --config.classifier.workdir=DIR.'
+    )
+  if maps_home == run.workdir:
+    for kind in map_data.KINDS:
+      artefact.maps(run.workdir, kind, config).check()
+  elif run.trains_classifier and run.explained == run.classifier and not (
+      run.classifier.directory.exists()
+  ):
+    raise InputError(
+        f'The maps in {maps_home} are of its classifier, and this run is to '
+        'train its own. Give the classifier as well, with '
+        '--config.classifier.workdir=DIR.'
+    )
+  elif run.maps and records.is_complete(run.maps.directory):
+    # Of A where it is trained; the data themselves are not loaded yet.
+    manifest = run.maps.load()
+    summary = run.classifier.load()
+    records.check(
+        run.maps.directory, manifest,
+        map_key(run, (summary or manifest)['data']),
+    )
+  for name in run.method_names():
+    run.trained(name).check()
+
+
+def dataset(run: Run) -> sources.Dataset:
+  """Returns the data, which are those that A was trained on.
+
+  Raises:
+    InputError: if they are not, or do not suit the backbone.
+  """
+  logging.info('Loading %s.', run.config.data.name)
+  found = sources.load(run.config.data, run.seed)
+  models.check(run.config.model, found.image_shape)
+  if not run.classifier.load():
+    return found
+  key = {'data': found.fingerprint()}
+  if run.classifier.differing(key):
+    then = run.classifier.load()['data']
+    differing = '; '.join(
+        f'{name} (then: {then.get(name)}; now: {value})'
+        for name, value in key['data'].items()
+        if then.get(name) != value
+    )
+    raise InputError(
+        'The data are not those that the classifier in '
+        f'{run.classifier.workdir} was trained on: {differing}. Say where '
+        'those are with --config.data.data_dir=DIR, or use another --workdir.'
+    )
+  return found
+
+
+def summary_of(classifier: Artefact, flag: str = '') -> dict[str, Any]:
+  """Returns the summary of a trained classifier.
+
+  Args:
+    classifier: The artefact.
+    flag: The flag that named its workdir; '' for the run's own.
+
+  Raises:
+    InputError: if it is not trained.
+  """
+  summary = classifier.load()
+  if summary is None:
+    advice = 'Train it with --stage=classifier, or run --stage=all.'
+    if flag:
+      advice = f'Give the workdir of one with {flag}=DIR.'
+    raise InputError(
+        f'There is no trained classifier in {classifier.workdir}. {advice}'
+    )
+  return summary
+
+
+def classifier_summary(run: Run) -> dict[str, Any]:
+  """Returns the summary of A; raises InputError if it is not trained."""
+  flag = '' if run.trains_classifier else '--config.classifier.workdir'
+  return summary_of(run.classifier, flag)
+
+
+def explained_summary(run: Run) -> dict[str, Any]:
+  """The same of the classifier that is explained."""
+  if run.config.attribution.classifier:
+    return summary_of(run.explained, '--config.attribution.classifier')
+  return classifier_summary(run)
+
+
+def map_key(run: Run, data: dict[str, Any]) -> dict[str, Any]:
+  """What decides the maps, as their manifest keeps it.
+
+  Args:
+    run: Whose maps they are.
+    data: The fingerprint of the data set.
+  """
+  summary = explained_summary(run)
+  return {
+      'kind': run.kind,
+      'classifier_digest': summary['digest'],
+      'classifier_step': summary['best_step'],
+      'attribution': explaining.settings(run.config.attribution),
+      'data': data,
+      'seed': run.seed,
+      'validation_fraction': run.config.data.validation_fraction,
+  }
+
+
+def unmapped(run: Run) -> int:
+  """Counts the images without a map; 0 while the maps are not complete."""
+  manifest = run.maps.load()
+  return records.unmapped(manifest) if manifest else 0
+
+
+def evaluations(run: Run, name: str) -> int:
+  """Counts the model evaluations that a trained method's maps took."""
+  spec = methods.find(name)
+  config = methods.config_of(name, run.config)
+  manifest = run.maps and run.maps.load()
+  needs = bool(spec.maps(config.method))
+  count = sum(manifest['examples'].values()) if needs and manifest else 0
+  if spec.cost:
+    return spec.cost(config, run.trained(name).load(), count)
+  return count * explaining.evaluations(config.attribution)

@@ -1,0 +1,135 @@
+"""One training run in its folder, with the summary that completes it."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from absl import logging
+from attribution import files
+from attribution.errors import InputError
+from impactx_jax import methods
+from impactx_jax import models
+from impactx_jax import parallel
+from impactx_jax.data.columns import Columns
+from impactx_jax.data.columns import count as count_of
+from impactx_jax.models.weights import pretrained
+from impactx_jax.report import console
+from impactx_jax.stages import provenance
+from impactx_jax.stages.artefact import Artefact
+from impactx_jax.stages.run import Run
+from impactx_jax.training import checkpoints
+from impactx_jax.training import evaluator
+from impactx_jax.training import loop
+import jax
+
+
+def train(
+    run: Run,
+    name: str,
+    problem: methods.Problem,
+    columns: dict[str, Columns],
+    *,
+    data: dict[str, Any],
+    made_from: dict[str, str],
+    classifier: Any = None,
+) -> None:
+  """Trains, and writes the summary that marks the run as complete.
+
+  Args:
+    run: Whose config says how.
+    name: Of the method, the baseline included.
+    problem: What the method must know of the data.
+    columns: {'train', 'validation'}.
+    data: The fingerprint of the data set.
+    made_from: Digests of what else it is made from.
+    classifier: The variables of stage one, for a method that needs them.
+  """
+  result = run.trained(name)
+  config, section = result.config, methods.find(name).section
+  method = methods.create(name, config, problem)
+  result.begin(run.config)
+  history = loop.train(
+      method,
+      columns,
+      training=config[section].training,
+      section=section,
+      seed=run.config.seed,
+      directory=result.directory,
+      classifier=classifier,
+      scalars=methods.scalars(name, config),
+      start_from=_published(run, name, result),
+  )
+  best = history.best_epoch
+  variables = checkpoints.restore_variables(
+      result.directory, best['step'], method.shapes(classifier)
+  )
+  r2 = best.get('validation/map_r2')
+  if method.explain:
+    r2 = evaluator.fit_to_own_maps(
+        method, variables, columns['validation'],
+        config[section].training.batch_size,
+    )
+  accuracy = best['validation/accuracy']
+  result.finish({
+      'best_step': best['step'],
+      'best_validation_accuracy': accuracy,
+      'best_epoch': history.best + 1,
+      'map_r2': r2,
+      'parameters': sum(
+          leaf.size for leaf in jax.tree.leaves(variables['params'])
+      ),
+      'data': data,
+      'made_from': made_from,
+      'digest': checkpoints.digest(variables),
+      'examples': {split: count_of(c) for split, c in columns.items()},
+      'history': list(history.epochs),
+      'provenance': provenance.collect(),
+      'seconds': history.seconds,
+  })
+  print('\n' + console.table(
+      [
+          result.directory.name, 'epochs', 'best epoch', 'validation %',
+          'map R2', 'seconds',
+      ],
+      [[
+          '', len(history.epochs), history.best + 1, f'{100 * accuracy:.2f}',
+          '' if r2 is None else f'{r2:.3f}', f'{history.seconds:.0f}',
+      ]],
+  ) + '\n')
+  if accuracy <= 1 / len(data['class_names']):
+    logging.warning(
+        '%s is no better than chance on the validation images: there is '
+        'nothing in it to explain. Train it longer (training.epochs, '
+        'training.patience), or with another learning rate.', result.directory,
+    )
+
+
+def _published(
+    run: Run, name: str, result: Artefact
+) -> Callable[[Any], Any] | None:
+  """Returns what puts published weights into fresh variables, or None."""
+  model = result.config.model
+  if model.pretrained in models.AT_RANDOM:
+    return None
+  leave = methods.find(name).published(result.config.method)
+  if leave is None:
+    logging.info('%s starts at random, and not from weights.', name)
+    return None
+
+  def start(variables):
+    variables, report = pretrained.start(model, variables, leave=leave)
+    print(f'\n{report}\n')
+    path = run.classifier.directory / pretrained.REPORT
+    if path.exists() and files.read_json(path)['digest'] != report.digest:
+      raise InputError(
+          f'{model.pretrained} is not the file that the classifier in '
+          f'{run.classifier.workdir} started from. Give that one with '
+          '--config.model.pretrained=FILE.'
+      )
+    if parallel.is_main_process():
+      files.write_json(
+          result.directory / pretrained.REPORT, dataclasses.asdict(report)
+      )
+    return variables
+
+  return start

@@ -1,0 +1,172 @@
+"""What is asked of an image: one label, or several.
+
+A task owns all that depends on it: the loss, the probabilities, the answer,
+its measures, and which class is explained. No other file takes an argmax or a
+softmax of logits.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from impactx_jax import losses
+from impactx_jax import rng
+import jax
+import numpy as np
+
+Batch = dict[str, jax.Array]
+Counts = dict[str, tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One kind of question; arrays are NumPy's or JAX's.
+
+  Attributes:
+    name: In `config.data.task`.
+    labels: The column with the truth.
+    loss: Logits [B, K], batch -> the loss of each example, float [B].
+    probabilities: Logits [N, K] -> float [N, K] in [0, 1].
+    answer: Logits [N, K] -> what is predicted, as the truth is written.
+    top: Logits [N, K] -> the class that is explained of each image, int [N].
+    right: Answers, truth -> whether an image's whole answer is right, bool [N].
+    measures: Logits [B, K], batch -> {name: (values, counts), [B] both}; a
+      measure of many images is the sum of the first over that of the second.
+    of_split: Logits [N, K], truth -> further measures that are of all images
+      together, {name: float}.
+    explained: Columns, seed -> the class that training maps are of, int32 [N].
+    strata: Truth -> what a share of the labels is drawn from evenly, int [N].
+    by_class: Answers, truth, K -> the share of each class's examples that are
+      answered rightly, float [K]; NaN for a class without one.
+  """
+
+  name: str
+  labels: str
+  loss: Callable[[jax.Array, Batch], jax.Array]
+  probabilities: Callable[[Any], Any]
+  answer: Callable[[Any], Any]
+  top: Callable[[Any], Any]
+  right: Callable[[Any, Any], Any]
+  measures: Callable[[jax.Array, Batch], Counts]
+  of_split: Callable[[np.ndarray, np.ndarray], dict[str, float]]
+  explained: Callable[[dict[str, np.ndarray], int], np.ndarray]
+  strata: Callable[[np.ndarray], np.ndarray]
+  by_class: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+# What every task measures, beside measures of its own.
+ACCURACY, CROSS_ENTROPY = 'accuracy', 'cross_entropy'
+
+
+def _highest(logits):
+  return logits.argmax(-1)
+
+
+def _classification() -> Task:
+  """One class an image: cross-entropy over a softmax."""
+
+  def loss(logits, batch):
+    return losses.cross_entropy(logits, batch['label'])
+
+  def measures(logits, batch):
+    ones = np.ones(len(logits), np.float32)
+    return {
+        ACCURACY: (_highest(logits) == batch['label'], ones),
+        CROSS_ENTROPY: (loss(logits, batch), ones),
+    }
+
+  def by_class(answers, truth, num_classes):
+    return _share(np.eye(num_classes, dtype=bool)[truth], answers == truth)
+
+  return Task(
+      name='classification',
+      labels='label',
+      loss=loss,
+      probabilities=jax.nn.softmax,
+      answer=_highest,
+      top=_highest,
+      right=lambda answers, truth: answers == truth,
+      measures=measures,
+      of_split=lambda logits, truth: {},
+      explained=lambda columns, seed: columns['label'],
+      strata=lambda truth: truth,
+      by_class=by_class,
+  )
+
+
+def _multi_label() -> Task:
+  """Any number of classes an image: binary cross-entropy of each logit.
+
+  A class is present where its logit is 0 or more. Accuracy is the share of
+  images of which all classes are answered rightly; F1 is micro-averaged.
+  """
+
+  def present(logits):
+    return (logits >= 0).astype(np.int32)
+
+  def loss(logits, batch):
+    return losses.binary_cross_entropy(logits, batch['labels'])
+
+  def right(answers, truth):
+    return (answers == truth).all(axis=-1)
+
+  def measures(logits, batch):
+    answers, truth = present(logits), batch['labels']
+    ones = np.ones(len(logits), np.float32)
+    return {
+        ACCURACY: (right(answers, truth), ones),
+        CROSS_ENTROPY: (loss(logits, batch), ones),
+        # 2 TP / (2 TP + FP + FN), counted over all images and classes.
+        'f1': (2 * (answers * truth).sum(-1), (answers + truth).sum(-1)),
+    }
+
+  def of_split(logits, truth):
+    from sklearn import metrics  # pylint: disable=g-import-not-at-top
+
+    found = [
+        metrics.average_precision_score(truth[:, k], logits[:, k])
+        for k in range(truth.shape[1])
+        if truth[:, k].any()
+    ]
+    return {'mean_average_precision': float(np.mean(found)) if found else 0.0}
+
+  def explained(columns, seed):
+    # One of the classes that are there, drawn by the example's id; of an image
+    # without one, any.
+    truth = columns['labels']
+    weights = np.where(truth.any(axis=1, keepdims=True), truth, 1)
+    draw = rng.uniform_by_id(seed, 'explained_class', columns['id'])
+    place = (draw * weights.sum(axis=1)).astype(int)
+    return (weights.cumsum(axis=1) > place[:, None]).argmax(-1).astype(np.int32)
+
+  return Task(
+      name='multi_label',
+      labels='labels',
+      loss=loss,
+      probabilities=jax.nn.sigmoid,
+      answer=present,
+      top=_highest,
+      right=right,
+      measures=measures,
+      of_split=of_split,
+      explained=explained,
+      strata=lambda truth: np.unique(truth, axis=0, return_inverse=True)[1],
+      by_class=lambda answers, truth, num_classes: _share(
+          truth > 0, answers > 0
+      ),
+  )
+
+
+def _share(of: np.ndarray, right: np.ndarray) -> np.ndarray:
+  """Returns the share of the examples [N, K] of each class that are right."""
+  counts = of.sum(axis=0)
+  right = right if right.ndim == 2 else right[:, None]
+  return np.divide(
+      (of & right).sum(axis=0), counts, out=np.full(of.shape[1], np.nan),
+      where=counts > 0,
+  )
+
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (_classification(), _multi_label())
+}

@@ -1,0 +1,156 @@
+"""Metrics and predictions over a split, each example counted once."""
+
+import functools
+from typing import Any
+
+from impactx_jax import losses
+from impactx_jax import parallel
+from impactx_jax.data import batches
+from impactx_jax.data.columns import Columns
+from impactx_jax.data.columns import count as count_of
+from impactx_jax.methods import Method
+from impactx_jax.methods import Prediction
+import jax
+import numpy as np
+
+# Of the validation split, explained by a method that makes its own maps.
+SELF_EXPLAINED = 512
+
+
+def batch_measures(
+    method: Method, variables: Any, batch: dict[str, jax.Array]
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+  """Returns each example's part in every measure.
+
+  Returns:
+    {name: (values, counts)}, [B] both, 0 where the example's weight is 0: the
+    measure is the sum of the first over that of the second.
+  """
+  prediction = method.predict(variables, batch)
+  found = method.task.measures(prediction.logits, batch)
+  if 'map' in batch and prediction.attribution is not None:
+    error = losses.map_mse(prediction.attribution, batch['map'])
+    found['map_mse'] = error, np.ones(len(error), np.float32)
+  return {
+      name: tuple(x * batch['weight'] for x in pair)
+      for name, pair in found.items()
+  }
+
+
+def measure(
+    method: Method, variables: Any, columns: Columns, batch_size: int
+) -> dict[str, float]:
+  """Returns every measure over the columns.
+
+  Where the columns have maps and the method predicts them, `map_r2` is the
+  share of their variance about their mean map that the prediction explains:
+  1 for a perfect one, 0 for always the mean map, and less for a worse one.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    columns: Of the split.
+    batch_size: Examples a forward pass.
+  """
+  call = _compiled_measures(method)
+  sums: dict[str, np.ndarray] = {}
+  for batch in parallel.prefetch(
+      batches.evaluation_pass(columns, batch_size=_divisible(batch_size))
+  ):
+    for name, pair in call(variables, batch).items():
+      total = np.array([x.sum(dtype=np.float64) for x in pair])
+      sums[name] = sums.get(name, 0.0) + total
+  found = {
+      name: float(total / max(count, 1)) for name, (total, count) in sums.items()
+  }
+  if 'map_mse' in found:
+    variance = float(columns['map'].var(axis=0).mean(dtype=np.float64))
+    found['map_r2'] = 1 - found['map_mse'] / variance if variance else 0.0
+  return found
+
+
+def measures_of(
+    method: Method, variables: Any, columns: Columns
+) -> set[str]:
+  """Names what `measure` will give, without computing anything."""
+  batch = next(batches.evaluation_pass(columns, batch_size=1))
+  found = set(jax.eval_shape(
+      functools.partial(batch_measures, method), variables, batch
+  ))
+  return found | ({'map_r2'} if 'map_mse' in found else set())
+
+
+def fit_to_own_maps(
+    method: Method, variables: Any, columns: Columns, batch_size: int
+) -> float:
+  """Returns the map R2 of a method that makes the maps it learns from itself.
+
+  Args:
+    method: One that has `explain`.
+    variables: Of the method.
+    columns: Of which the first `SELF_EXPLAINED` are explained.
+    batch_size: Examples a forward pass.
+  """
+  some = {name: column[:SELF_EXPLAINED] for name, column in columns.items()}
+  count = count_of(some)
+  explain = parallel.data_parallel_map(method.explain)
+  maps = [
+      explain(variables, batch)
+      for batch in batches.evaluation_pass(
+          some, batch_size=_divisible(min(batch_size, count))
+      )
+  ]
+  some['map'] = np.concatenate(maps)[:count]
+  return measure(method, variables, some, 4 * batch_size)['map_r2']
+
+
+def predict(
+    method: Method,
+    variables: Any,
+    columns: Columns,
+    batch_size: int,
+    *,
+    attribution: bool = True,
+) -> Prediction:
+  """Returns the predictions for all rows of the columns, as NumPy arrays.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    columns: With those in `method.inputs`.
+    batch_size: Examples a forward pass.
+    attribution: Whether its maps are wanted as well.
+  """
+  call = _compiled_predict(method, attribution)
+  needed = {name: columns[name] for name in method.inputs}
+  parts = [
+      call(variables, batch)
+      for batch in batches.evaluation_pass(
+          needed, batch_size=_divisible(batch_size)
+      )
+  ]
+  count = count_of(columns)
+  return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+# Compiled once for a method, whatever its variables and however often called.
+@functools.lru_cache(maxsize=32)
+def _compiled_measures(method: Method):
+  return parallel.data_parallel_map(
+      functools.partial(batch_measures, method)
+  )
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_predict(method: Method, attribution: bool):
+  def call(variables, batch):
+    prediction = method.predict(variables, batch)
+    return prediction if attribution else Prediction(prediction.logits)
+
+  return parallel.data_parallel_map(call)
+
+
+def _divisible(batch_size: int) -> int:
+  """Rounds up to what divides among the devices."""
+  devices = jax.local_device_count()
+  return -(-batch_size // devices) * devices

@@ -1,0 +1,102 @@
+"""What a training run has come to, epoch by epoch, and when it is over."""
+
+import dataclasses
+
+from attribution.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Select:
+  """The measure of validation that chooses the epoch.
+
+  Attributes:
+    measure: Its name without `validation/`, such as 'accuracy'.
+    sign: 1 where more of it is better, -1 where less is.
+  """
+
+  measure: str
+  sign: int
+
+  @classmethod
+  def parse(cls, text: str, flag: str) -> 'Select':
+    """Reads 'max accuracy' or 'min cross_entropy'.
+
+    Args:
+      text: `config.….training.select`.
+      flag: That changes it.
+
+    Raises:
+      InputError: for what cannot be read.
+    """
+    words = text.split()
+    if len(words) != 2 or words[0] not in ('max', 'min'):
+      raise InputError(
+          f'{flag.lstrip("-")} is {text!r}; it must say whether more or less of '
+          "a measure is better, such as 'max accuracy' or 'min cross_entropy'.",
+          flag, "'max NAME'",
+      )
+    return cls(words[1], 1 if words[0] == 'max' else -1)
+
+  def score(self, metrics: dict[str, float]) -> float:
+    """Returns how good an epoch is: the greater, the better."""
+    return self.sign * metrics[f'validation/{self.measure}']
+
+  def check(self, measures, flag: str) -> None:
+    """Raises InputError unless the measure is among those there are."""
+    if self.measure not in measures:
+      raise InputError(
+          f'{flag.lstrip("-")} names the measure {self.measure!r}, and '
+          f'validation has {", ".join(sorted(measures))}.', flag, "'max NAME'",
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+  """What a finished training run reports, and a resumed one continues from.
+
+  Attributes:
+    epochs: One dict of metrics for each epoch, with `step`, the updates made.
+    best: Place in `epochs` of the best one (the earliest of equals); -1 while
+      there is none.
+    seconds: Spent in epochs, by all processes that continued the run.
+  """
+
+  epochs: tuple[dict[str, float], ...] = ()
+  best: int = -1
+  seconds: float = dataclasses.field(default=0.0, compare=False)
+
+  @property
+  def best_epoch(self) -> dict[str, float]:
+    """The metrics of the best epoch, with its `step`."""
+    return self.epochs[self.best]
+
+  def with_epoch(
+      self, step: int, metrics: dict[str, float], seconds: float, select: Select
+  ) -> 'History':
+    """Adds an epoch, and notes whether it is the best."""
+    better = self.best < 0 or (
+        select.score(metrics) > select.score(self.best_epoch)
+    )
+    return History(
+        epochs=(*self.epochs, {'step': step, **metrics}),
+        best=len(self.epochs) if better else self.best,
+        seconds=self.seconds + seconds,
+    )
+
+  def is_over(self, training) -> bool:
+    """Whether all epochs are done, or too many were no better than the best."""
+    done = len(self.epochs)
+    if done >= training.epochs:
+      return True
+    return bool(training.patience and done - 1 - self.best >= training.patience)
+
+
+def epoch_line(name: str, epoch: int, metrics: dict[str, float]) -> str:
+  """Returns what an epoch came to, in a line."""
+  text = f'{name}: epoch {epoch}, loss {metrics["train/loss"]:.4g}'
+  if (accuracy := metrics.get('train/accuracy')) is not None:
+    text += f', accuracy {100 * accuracy:.2f} %'
+  text += f', validation {100 * metrics["validation/accuracy"]:.2f} %'
+  if (r2 := metrics.get('validation/map_r2')) is not None:
+    text += f', map R2 {r2:.3f}'
+  return text
