@@ -19,15 +19,15 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 # pylint: disable=g-import-not-at-top
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.configs import common
 import pytest
 
 
 # A file is one worker's; one that begins late ends when all others have.
 LONG = (
-    'test_parallel', 'test_resume', 'test_all_methods', 'test_pretrained',
-    'test_compare',
+    'test_parallel', 'test_resume', 'test_all_methods', 'test_published',
+    'test_over_seeds',
 )
 
 
@@ -73,5 +73,5 @@ def tiny_config(data_dir):
 def finished_workdir(data_dir, tmp_path_factory):
   """A workdir in which every stage is complete; tests must not change it."""
   workdir = tmp_path_factory.mktemp('finished')
-  pipeline.run(make_tiny_config(data_dir), workdir)
+  stages.run(make_tiny_config(data_dir), workdir)
   return workdir

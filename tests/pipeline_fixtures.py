@@ -6,8 +6,11 @@ import shutil
 
 from attribution import service
 from attribution.errors import InputError
-from impactx_jax.evaluation import accuracy
-from impactx_jax.stages import pipeline
+from impactx_jax.stages import evaluate
+from impactx_jax import stages
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
+from impactx_jax.stages import trained
 from impactx_jax.training import loop
 from impactx_jax.data import sources
 import pytest
@@ -30,8 +33,8 @@ def forbid(monkeypatch, *functions):
 def no_work(monkeypatch):
   """Raises Reached where training, explaining or measuring would begin."""
   forbid(
-      monkeypatch, (loop, 'fit'), (service, 'write_maps'),
-      (accuracy, 'evaluate'),
+      monkeypatch, (loop, 'train'), (service, 'write_maps'),
+      (evaluate, 'measure'),
   )
 
 
@@ -56,12 +59,25 @@ def set_field(config, path: str, value) -> None:
 def refused(config, workdir, stage='all', *parts: str) -> str:
   """Runs, and returns the message, which must contain `parts`."""
   with pytest.raises(InputError) as error:
-    pipeline.run(config, workdir, stage)
+    stages.run(config, workdir, stage)
   message = str(error.value)
   assert '\n' not in message, 'more than one paragraph'
   for part in parts:
     assert part in message, message
   return message
+
+
+def read_summary(directory):
+  """What completes a training run, None where it is not complete."""
+  path = directory / artefact.SUMMARY
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def restored(workdir, name: str):
+  """The trained network in a folder of a workdir, and its variables."""
+  home = artefact.open_workdir(workdir)
+  config = configs.read(home / name)
+  return trained.restore(artefact.trained(home, name, config))
 
 
 def keep_classifier(workdir: pathlib.Path) -> None:

@@ -63,7 +63,7 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
     The folders of the trainings that began, which grows as they do.
   """
   begun = []
-  fit = loop.fit
+  fit = loop.train
 
   def counted(*args, directory, **options):
     if len(begun) + 1 == stop_at:
@@ -71,7 +71,7 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
     begun.append(f'{directory.parent.name}/{directory.name}')
     return fit(*args, directory=directory, **options)
 
-  monkeypatch.setattr(loop, 'fit', counted)
+  monkeypatch.setattr(loop, 'train', counted)
   return begun
 
 
@@ -129,7 +129,7 @@ FILES = ('table.json', 'table.csv', 'table.md', 'table.png')
 @pytest.fixture
 def no_work(monkeypatch):
   forbid(
-      monkeypatch, (loop, 'fit'), (service, 'write_maps'), (accuracy, 'test')
+      monkeypatch, (loop, 'train'), (service, 'write_maps'), (accuracy, 'test')
   )
 
 

@@ -224,7 +224,8 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
     return argv
   path = _recipe_path(recipe)
   if own := _own_method(argv):
-    path = f'{_recipe_path("with_method")}:{own}|{path}'
+    wrapper = pathlib.Path(__file__).with_name('with_method.py')
+    path = f'{wrapper}:{own}|{path}'
   return [
       f'--config={path}' if x.lstrip('-') == f'config={recipe}'
       else path if x == recipe and before.lstrip('-') == 'config'

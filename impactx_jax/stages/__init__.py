@@ -10,10 +10,10 @@ from impactx_jax.models.weights import files as weight_files
 from impactx_jax.models.weights import pretrained
 from impactx_jax.stages import checks
 from impactx_jax.stages import configs
+from impactx_jax.stages import evaluate
 from impactx_jax.stages import run as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages.classifier import train_classifier
-from impactx_jax.stages.evaluate import evaluate
 from impactx_jax.stages.maps import make_maps
 from impactx_jax.stages.method import train_methods
 from impactx_jax.stages.run import Run
@@ -40,7 +40,7 @@ def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
       'classifier': train_classifier,
       'maps': make_maps,
       'impactx': train_methods,
-      'evaluate': functools.partial(evaluate, again=stage != 'all'),
+      'evaluate': functools.partial(evaluate.evaluate, again=stage != 'all'),
   }
   for name, run_stage in stages.items():
     if stage in ('all', name):

@@ -43,7 +43,7 @@ def evaluate(run: Run, again: bool = False) -> None:
   }}
   metrics = report.load()
   if again or metrics is None or report.differing(key):
-    metrics = _measure(run, report, names, summaries) | key
+    metrics = measure(run, report, names, summaries) | key
     report.finish(metrics)
   else:
     logging.info('%s is complete.', report.directory)
@@ -63,13 +63,20 @@ def _summary(run: Run, name: str) -> dict[str, Any]:
   return summary
 
 
-def _measure(
+def measure(
     run: Run,
     report: artefact.Artefact,
     names: list[str],
     summaries: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-  """Measures, draws, and returns what `metrics.json` is to say."""
+  """Measures, draws, and returns what `metrics.json` is to say.
+
+  Args:
+    run: Whose networks are trained.
+    report: Where the page goes.
+    names: Of the networks.
+    summaries: Of their trainings, by name.
+  """
   tests = {name: test(run, name) for name in names}
   report.begin(run.config)
   name, dataset = run.config.method.name, run_lib.dataset(run)

@@ -76,7 +76,10 @@ def read_maps(run: Run, data) -> records.Columns:
     run: Whose maps they are.
     data: The fingerprint of the data set.
   """
-  columns, _ = records.read(
-      run.maps.directory, expected=run_lib.map_key(run, data)
-  )
+  try:
+    columns, _ = records.read(
+        run.maps.directory, expected=run_lib.map_key(run, data)
+    )
+  except InputError as error:
+    raise InputError(f'{error} What makes them is --stage=maps.') from error
   return columns

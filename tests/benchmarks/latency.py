@@ -13,6 +13,7 @@ import argparse
 import functools
 import time
 
+from impactx_jax.stages import configs
 from impactx_jax import inference
 from impactx_jax.stages import trained
 from impactx_jax.evaluation import explaining
@@ -24,7 +25,7 @@ import numpy as np
 def measure(workdir: str, rounds: int) -> dict[str, list[float]]:
   """Returns seconds an image for each way, one value a round."""
   home = artefact.open_workdir(workdir)
-  config = artefact.read_config(home)
+  config = configs.read(home)
   attribution = config.attribution
   model = inference.load(home)
   score_fn = functools.partial(

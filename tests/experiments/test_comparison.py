@@ -6,19 +6,19 @@ from impactx_jax.experiments import comparison
 from impactx_jax.experiments import table_formats
 import numpy as np
 import pytest
-from tests.report.comparison_fixtures import A
-from tests.report.comparison_fixtures import BETTER
-from tests.report.comparison_fixtures import EXAMPLES
-from tests.report.comparison_fixtures import NO_DIFFERENT
-from tests.report.comparison_fixtures import WORSE
-from tests.report.comparison_fixtures import cells
-from tests.report.comparison_fixtures import differing
-from tests.report.comparison_fixtures import make_table
-from tests.report.comparison_fixtures import result
-from tests.report.comparison_fixtures import row_of
-from tests.report.comparison_fixtures import runs
-from tests.report.comparison_fixtures import strict
-from tests.report.comparison_fixtures import verdict
+from tests.experiments.comparison_fixtures import A
+from tests.experiments.comparison_fixtures import BETTER
+from tests.experiments.comparison_fixtures import EXAMPLES
+from tests.experiments.comparison_fixtures import NO_DIFFERENT
+from tests.experiments.comparison_fixtures import WORSE
+from tests.experiments.comparison_fixtures import cells
+from tests.experiments.comparison_fixtures import differing
+from tests.experiments.comparison_fixtures import make_table
+from tests.experiments.comparison_fixtures import result
+from tests.experiments.comparison_fixtures import row_of
+from tests.experiments.comparison_fixtures import runs
+from tests.experiments.comparison_fixtures import strict
+from tests.experiments.comparison_fixtures import verdict
 
 
 # --- Differences --------------------------------------------------------------

@@ -3,7 +3,7 @@
 import json
 import os
 
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
@@ -20,7 +20,7 @@ finished = pipeline_fixtures.finished
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('stage', pipeline.STAGES)
+@pytest.mark.parametrize('stage', stages.STAGES)
 def test_workdir_of_another_config_is_refused(finished, tiny_config, stage):
   before = (finished / 'config.json').read_bytes()
   set_field(tiny_config, 'seed', 5)
@@ -98,7 +98,7 @@ def test_a_record_that_was_deleted_is_made_anew(
 ):
   before = without_seconds(read_json(finished / name))
   (finished / name).unlink()
-  pipeline.run(tiny_config, finished, stage)
+  stages.run(tiny_config, finished, stage)
   after = without_seconds(read_json(finished / name))
   for content in (before, after):
     content.pop('provenance', None)  # It has the time.
@@ -115,14 +115,14 @@ def test_the_backbones_file_is_kept_and_found_from_any_folder(
   monkeypatch.chdir(tmp_path)
   tiny_config.model.name = 'mine.py'
   (tmp_path / 'elsewhere').mkdir()
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(tiny_config, tmp_path / 'run')
+  with pytest.raises(Reached, match='train'):
+    stages.run(tiny_config, tmp_path / 'run')
   recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
   assert recorded['model']['name'] == str(tmp_path / 'mine.py')
   (tmp_path / 'mine.py').unlink()
   monkeypatch.chdir(tmp_path / 'elsewhere')
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(None, tmp_path / 'run')
+  with pytest.raises(Reached, match='train'):
+    stages.run(None, tmp_path / 'run')
 
 
 @pytest.mark.usefixtures('no_work')
@@ -131,8 +131,8 @@ def test_paths_are_recorded_so_that_they_lead_there_from_any_folder(
 ):
   monkeypatch.chdir(tmp_path)
   tiny_config.data.data_dir = os.path.relpath(data_dir, tmp_path)
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(tiny_config, 'run')
+  with pytest.raises(Reached, match='train'):
+    stages.run(tiny_config, 'run')
   for folder in ('run', 'run/classifier'):
     config = json.loads((tmp_path / folder / 'config.json').read_text())
     assert config['data']['data_dir'] == data_dir

@@ -1,6 +1,6 @@
 """Tests for values that the config or the machine cannot take."""
 
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.configs import common
 import jax
 import pytest
@@ -180,8 +180,8 @@ def test_evaluation_runs_on_any_number_of_devices(
 ):
   # The batch of a finished training is no reason to refuse a machine.
   monkeypatch.setattr(jax, 'device_count', lambda: 3)
-  with pytest.raises(Reached, match='evaluate'):
-    pipeline.run(tiny_config, finished, 'evaluate')
+  with pytest.raises(Reached, match='measure'):
+    stages.run(tiny_config, finished, 'evaluate')
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 import numpy as np
 from tests.conftest import make_tiny_config
 
@@ -16,7 +16,7 @@ SCRIPT = """
 import os, signal, sys
 from attribution import files
 from attribution import records
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.data import batches
 from impactx_jax.report import panels
 from tests.conftest import make_tiny_config
@@ -47,7 +47,7 @@ elif stage == 'maps':
   files.write_atomically = die_with_half_of_the_second_shard
 else:
   panels.draw = die
-pipeline.run(make_tiny_config(data_dir), workdir)
+stages.run(make_tiny_config(data_dir), workdir)
 """
 
 
@@ -73,7 +73,7 @@ def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(
     folder = 'report' if stage == 'evaluate' else stage
     last_file = last_file.get(stage, 'summary.json')
     assert not (workdir / folder / last_file).exists()
-  pipeline.run(make_tiny_config(data_dir), workdir)
+  stages.run(make_tiny_config(data_dir), workdir)
 
   def load(folder, name):
     return json.loads((folder / name).read_text())

@@ -4,8 +4,12 @@ import json
 
 from attribution import records
 from attribution import service
+from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import evaluate
+from impactx_jax.stages import configs
+from tests.pipeline_fixtures import restored
 from impactx_jax import methods
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.stages import trained
 from impactx_jax.stages import artefact
 from impactx_jax.data import maps as map_data
@@ -40,7 +44,7 @@ def wae_run(data_dir, finished_workdir, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('wae')
   config = make_config(data_dir, finished_workdir, 'wae')
   config.method.map_cell, config.method.map_channels = 4, 1  # Not for WAE.
-  pipeline.run(config, workdir)
+  stages.run(config, workdir)
   return workdir
 
 
@@ -63,8 +67,7 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
   import jax
 
   columns, _ = records.read(wae_run / 'maps_weighted')
-  method, variables = trained.network(
-      artefact.open_workdir(finished_workdir), 'classifier'
+  method, variables = restored(finished_workdir, 'classifier'
   )
   images = columns['image'].astype(np.float32) / 255
   probability = jax.nn.softmax(method.predict(variables, images).logits)
@@ -76,17 +79,17 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
 def test_wae_is_tested_with_the_maps_of_the_test_images(wae_run):
   result = read(wae_run / 'wae', 'test.json')
   workdir = artefact.open_workdir(wae_run)
-  method, variables = trained.network(workdir, 'wae')
+  method, variables = restored(workdir, 'wae')
   columns, _ = records.read(wae_run / 'maps_weighted')
-  options = artefact.read_config(workdir / 'wae').method
+  options = configs.read(workdir / 'wae').method
   test = map_data.targets(columns, options, 0)['test']
   images = test['image'].astype(np.float32) / 255
   logits = method.predict(variables, images, test['map']).logits
   assert result['predicted'] == np.argmax(logits, -1).tolist()
   # In the order of the test split, as the baseline's are.
-  run = pipeline.open_pipeline(None, wae_run)
-  assert result['label'] == run.dataset.test['label'].tolist()
-  baseline = run.test(methods.BASELINE)
+  run = run_lib.resolve(None, wae_run)
+  assert result['label'] == run_lib.dataset(run).test['label'].tolist()
+  baseline = evaluate.test(run, methods.BASELINE)
   assert result['label'] == baseline['label']
   metrics = read(wae_run / 'report', 'metrics.json')
   assert metrics['accuracy'] == {
@@ -105,9 +108,9 @@ def test_a_method_from_scratch_trains_on_all_images_and_needs_no_maps(
     data_dir, finished_workdir, tmp_path, monkeypatch, name
 ):
   if name != 'abn':  # Once is enough: it takes longer than the training.
-    monkeypatch.setattr(pipeline.evaluate, 'has_maps', lambda *_: False)
+    monkeypatch.setattr(evaluate, 'has_maps', lambda *_: False)
   config = make_config(data_dir, finished_workdir, name)
-  pipeline.run(config, tmp_path)
+  stages.run(config, tmp_path)
   assert {path.name for path in tmp_path.iterdir()} == {
       'config.json', name, 'report'
   }
@@ -129,12 +132,12 @@ def test_few_maps_of_another_class_get_a_fair_control_too(
 ):
   config = make_config(data_dir, finished_workdir, 'impactx')
   config.method.maps = 'other_class'
-  pipeline.run(config, tmp_path, 'maps')
+  stages.run(config, tmp_path, 'maps')
   trained = []
   monkeypatch.setattr(
       pipeline.Pipeline, 'train_one', lambda _, name: trained.append(name)
   )
-  pipeline.run(config, tmp_path, 'impactx')
+  stages.run(config, tmp_path, 'impactx')
   assert trained == ['impactx', methods.CONTROL]
 
 
@@ -143,7 +146,7 @@ def test_the_control_of_another_class_makes_its_own_maps(
 ):
   config = make_config(data_dir, finished_workdir, 'impactx_other_class')
   for stage in ('maps', 'impactx'):
-    pipeline.run(config, tmp_path, stage)
+    stages.run(config, tmp_path, stage)
   assert {path.name for path in tmp_path.iterdir()} == {
       'config.json', 'maps_other_class', 'impactx_other_class'
   }
@@ -151,7 +154,7 @@ def test_the_control_of_another_class_makes_its_own_maps(
   assert manifest['kind'] == 'other_class'
   assert len(columns['label']) == 48
   assert (columns['classes'][:, 0] != columns['label']).all()
-  recorded = artefact.read_config(
+  recorded = configs.read(
       artefact.open_workdir(tmp_path) / 'impactx_other_class'
   )
   assert recorded.method.maps == 'other_class'

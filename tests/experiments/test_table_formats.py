@@ -9,11 +9,11 @@ from impactx_jax.report import figures
 from impactx_jax.experiments import paper
 import numpy as np
 import pytest
-from tests.report.comparison_fixtures import cells
-from tests.report.comparison_fixtures import make_table
-from tests.report.comparison_fixtures import result
-from tests.report.comparison_fixtures import runs
-from tests.report.comparison_fixtures import strict
+from tests.experiments.comparison_fixtures import cells
+from tests.experiments.comparison_fixtures import make_table
+from tests.experiments.comparison_fixtures import result
+from tests.experiments.comparison_fixtures import runs
+from tests.experiments.comparison_fixtures import strict
 
 
 # --- Formats ------------------------------------------------------------------

@@ -5,9 +5,14 @@ import pathlib
 import shutil
 
 from attribution.errors import InputError
+from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import evaluate
+from impactx_jax.stages import configs
+from tests.pipeline_fixtures import restored
+from tests.pipeline_fixtures import read_summary
 from impactx_jax.training import checkpoints
 from impactx_jax import methods
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.stages import trained
 from impactx_jax.training import loop
 from impactx_jax.stages import artefact
@@ -58,7 +63,7 @@ def test_another_seed_trains_on_the_split_of_the_classifiers(
 ):
   config.method.name = name
   with pytest.raises(Reached):
-    pipeline.run(config, tmp_path)
+    stages.run(config, tmp_path)
   ((_, columns, options),) = fits
   assert options['seed'] == 1
   ours, theirs = (sources.load(config.data, seed) for seed in (1, 0))
@@ -86,9 +91,8 @@ def test_m_is_the_classifier_of_the_other_workdir(
 
   monkeypatch.setattr(methods, 'create', keep_task)
   with pytest.raises(Reached):
-    pipeline.run(config, tmp_path, 'impactx')
-  _, wanted = trained.network(
-      artefact.open_workdir(finished_workdir), 'classifier'
+    stages.run(config, tmp_path, 'impactx')
+  _, wanted = restored(finished_workdir, 'classifier'
   )
   jax.tree.map(
       np.testing.assert_array_equal, tasks[0].classifier, wanted
@@ -101,14 +105,14 @@ def test_maps_are_those_of_the_other_workdir(
   shutil.copytree(finished_workdir, tmp_path / 'home')
   config.attribution.workdir = str(tmp_path / 'home')
   with pytest.raises(Reached):
-    pipeline.run(config, tmp_path / 'run')
+    stages.run(config, tmp_path / 'run')
   ((_, shared, _),) = fits
   assert begun(tmp_path / 'run') == {'config.json', 'impactx'}
   # The same as in the run that made them.
   shutil.rmtree(tmp_path / 'home' / 'impactx')
-  own = artefact.read_config(tmp_path / 'home')
+  own = configs.read(tmp_path / 'home')
   with pytest.raises(Reached):
-    pipeline.run(own, tmp_path / 'home', 'impactx')
+    stages.run(own, tmp_path / 'home', 'impactx')
   (_, (_, columns, _)) = fits
   for split, part in columns.items():
     for field, column in part.items():
@@ -125,9 +129,9 @@ def test_without_a_workdir_of_maps_they_are_made_of_the_shared_classifier(
     calls.append((directory, examples, settings))
     raise Reached('write_maps')
 
-  monkeypatch.setattr(pipeline.service, 'write_maps', write_maps)
+  monkeypatch.setattr(service, 'write_maps', write_maps)
   with pytest.raises(Reached):
-    pipeline.run(config, tmp_path)
+    stages.run(config, tmp_path)
   ((directory, examples, settings),) = calls
   assert str(directory) == str(tmp_path / 'maps')
   summary = json.loads(
@@ -156,8 +160,8 @@ def shared_run(data_dir, finished_workdir, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('shared')
   with pytest.MonkeyPatch.context() as patch:
     # To measure maps takes longer than all else, and is not the question.
-    patch.setattr(pipeline.evaluate, 'has_maps', lambda *_: False)
-    pipeline.run(config, workdir)
+    patch.setattr(evaluate, 'has_maps', lambda *_: False)
+    stages.run(config, workdir)
   return workdir, before
 
 
@@ -189,8 +193,8 @@ def test_the_baseline_of_a_shared_run_is_the_shared_classifier(
 
 def test_a_network_that_shares_its_classifier_is_restored(shared_run):
   workdir = artefact.open_workdir(shared_run[0])
-  method, variables = trained.network(workdir, 'impactx')
-  summary = artefact.read_summary(workdir / 'impactx')
+  method, variables = restored(workdir, 'impactx')
+  summary = read_summary(workdir / 'impactx')
   assert checkpoints.digest(variables) == summary['digest']
   # Which holds M, so it is enough to predict with.
   images = np.zeros((1, 32, 32, 3), np.float32)
@@ -199,9 +203,9 @@ def test_a_network_that_shares_its_classifier_is_restored(shared_run):
 
 def test_a_shared_run_goes_on_without_its_config(shared_run, monkeypatch):
   pipeline_fixtures.forbid(
-      monkeypatch, (loop, 'fit'), (pipeline.evaluate, 'evaluate')
+      monkeypatch, (loop, 'train'), (evaluate, 'measure')
   )
-  pipeline.run(None, shared_run[0])
+  stages.run(None, shared_run[0])
 
 
 def test_a_home_that_was_never_evaluated_learns_its_accuracy_alone(
@@ -211,8 +215,8 @@ def test_a_home_that_was_never_evaluated_learns_its_accuracy_alone(
   (finished / 'classifier' / 'test.json').unlink()
   before = contents(finished)
   config.classifier.workdir = str(finished)
-  run = pipeline.open_pipeline(config, tmp_path / 'run')
-  result = run.test(methods.BASELINE)
+  run = run_lib.resolve(config, tmp_path / 'run')
+  result = evaluate.test(run, methods.BASELINE)
   after = contents(finished)
   assert json.loads(after.pop('classifier/test.json')) == result
   assert after == before
@@ -221,10 +225,10 @@ def test_a_home_that_was_never_evaluated_learns_its_accuracy_alone(
 
 def test_another_home_is_another_config(shared_run, config):
   config.method.training.epochs = 1
-  pipeline.open_pipeline(config, shared_run[0])
+  run_lib.resolve(config, shared_run[0])
   config.classifier.workdir = config.attribution.workdir = ''
   with pytest.raises(InputError, match=r'classifier\.workdir \(there'):
-    pipeline.open_pipeline(config, shared_run[0])
+    run_lib.resolve(config, shared_run[0])
 
 
 # --- What a network says of the test split ------------------------------------
@@ -233,27 +237,27 @@ def test_another_home_is_another_config(shared_run, config):
 def test_what_is_known_of_the_test_split_is_not_measured_again(
     finished, tiny_config, monkeypatch
 ):
-  run = pipeline.open_pipeline(tiny_config, finished)
+  run = run_lib.resolve(tiny_config, finished)
   path = finished / 'impactx' / 'test.json'
-  measured = run.test('impactx')
+  measured = evaluate.test(run, 'impactx')
   assert measured == json.loads(path.read_text())
   edit_json(path, accuracy=0.125)
   with monkeypatch.context() as patch:
-    pipeline_fixtures.forbid(patch, (pipeline.evaluate, 'test'))
-    assert run.test('impactx') == measured | {'accuracy': 0.125}
+    pipeline_fixtures.forbid(patch, (evaluate, 'test'))
+    assert evaluate.test(run, 'impactx') == measured | {'accuracy': 0.125}
   # Of another training it says nothing.
   edit_json(path, digest=measured['digest'][::-1])
-  assert run.test('impactx') == measured
+  assert evaluate.test(run, 'impactx') == measured
   assert json.loads(path.read_text()) == measured
 
 
 def test_test_results_are_those_of_each_network(finished_workdir, tiny_config):
-  run = pipeline.open_pipeline(tiny_config, finished_workdir)
-  labels = run.dataset.test['label'].tolist()
+  run = run_lib.resolve(tiny_config, finished_workdir)
+  labels = run_lib.dataset(run).test['label'].tolist()
   for name in (methods.BASELINE, 'impactx', methods.CONTROL):
-    result = run.test(name)
+    result = evaluate.test(run, name)
     home, stage = run.place(name)
-    assert result['digest'] == artefact.read_summary(
+    assert result['digest'] == read_summary(
         home.workdir / stage
     )['digest']
     assert result['label'] == labels

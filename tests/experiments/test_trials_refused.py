@@ -26,7 +26,7 @@ from tests.table_fixtures import write_sweep
 def test_a_trial_that_cannot_be_run_is_refused_before_any_work(
     tmp_path, monkeypatch, grid
 ):
-  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'train'), (service, 'write_maps'))
   path = write_sweep(tmp_path, grid)
   (field,) = grid
   refused(
@@ -41,7 +41,7 @@ def test_a_trial_that_cannot_be_run_is_refused_before_any_work(
 def test_wrong_numbers_are_refused_before_any_work(
     tmp_path, monkeypatch, options, part
 ):
-  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'train'), (service, 'write_maps'))
   refused(
       lambda: trials.run(
           common.get_config(), tmp_path / 'sweep', 'lambda_', **options

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 from attribution import service
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
@@ -179,7 +179,7 @@ def test_only_the_spoilt_shard_is_made_again(
   monkeypatch.setattr(service, '_explain_shard', explain)
   monkeypatch.setattr(service, '_estimate', lambda *_: None)
   with pytest.raises(Reached):
-    pipeline.run(tiny_config, finished, 'maps')
+    stages.run(tiny_config, finished, 'maps')
   assert explained == [16]
   for shard, content in zip(shards, contents, strict=True):
     assert shard == shards[1] or shard.read_bytes() == content

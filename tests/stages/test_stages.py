@@ -2,8 +2,10 @@
 
 import json
 
+from impactx_jax.stages import configs
+from tests.pipeline_fixtures import restored
 from impactx_jax import methods
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.stages import trained
 from impactx_jax.stages import artefact
 import pytest
@@ -17,7 +19,7 @@ def test_stages_one_by_one_make_what_all_makes(
     finished_workdir, tiny_config, tmp_path
 ):
   for stage in ('classifier', 'maps', 'impactx', 'evaluate'):
-    pipeline.run(tiny_config, tmp_path, stage)
+    stages.run(tiny_config, tmp_path, stage)
   for name in ('classifier', 'impactx', methods.CONTROL):
     assert (
         read(tmp_path / name, 'summary.json')['digest']
@@ -33,9 +35,9 @@ def test_stages_one_by_one_make_what_all_makes(
 
 def test_the_control_records_that_it_saw_no_explanation(finished_workdir):
   workdir = artefact.open_workdir(finished_workdir)
-  recorded = artefact.read_config(workdir / methods.CONTROL).method
+  recorded = configs.read(workdir / methods.CONTROL).method
   assert (recorded.name, recorded.lambda_) == (methods.CONTROL, 0.0)
-  method = artefact.read_config(workdir / 'impactx').method
+  method = configs.read(workdir / 'impactx').method
   assert (method.name, method.lambda_) == ('impactx', 1.0)
 
 
@@ -64,6 +66,6 @@ def test_a_restored_network_is_the_one_that_was_recorded(
 ):
   from impactx_jax.training import checkpoints
 
-  _, variables = trained.network(artefact.open_workdir(finished_workdir), name)
+  _, variables = restored(finished_workdir, name)
   recorded = read(finished_workdir / name, 'summary.json')['digest']
   assert checkpoints.digest(variables) == recorded

@@ -2,9 +2,10 @@
 
 import itertools
 
+from tests.pipeline_fixtures import read_summary
 from impactx_jax.training import checkpoints
 from impactx_jax import methods
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.stages import artefact
 from impactx_jax.methods.base import Aux
 from impactx_jax.methods.base import Entry
@@ -77,7 +78,7 @@ def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
       str(directory), '--config.classifier.training.learning_rate',
   )
   assert 'last good checkpoint' in message
-  assert artefact.read_summary(directory) is None
+  assert read_summary(directory) is None
   kept = checkpoints.restore_variables(
       directory, 20,
       {
@@ -89,8 +90,8 @@ def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
   assert np.isfinite(kept['params']['layer0']).all()
   # It is not only there: training goes on from it.
   _use_linear(monkeypatch)
-  pipeline.run(tiny_config, tmp_path, 'classifier')
-  summary = artefact.read_summary(directory)
+  stages.run(tiny_config, tmp_path, 'classifier')
+  summary = read_summary(directory)
   assert [epoch['step'] for epoch in summary['history']] == [20, 40, 60]
   assert all(np.isfinite(e['train/loss']) for e in summary['history'])
 
@@ -105,7 +106,7 @@ def test_huge_learning_rate_stops_training_in_its_first_epoch(
       '--config.classifier.training.learning_rate',
   )
   assert begun(tmp_path) == {'classifier', 'config.json'}
-  assert artefact.read_summary(tmp_path / 'classifier') is None
+  assert read_summary(tmp_path / 'classifier') is None
   # There was none yet, so none is promised.
   assert 'last good checkpoint is in' not in message
 

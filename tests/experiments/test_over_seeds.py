@@ -5,6 +5,7 @@ import shutil
 
 from attribution import service
 from attribution.errors import InputError
+from impactx_jax.stages import configs
 from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
 from impactx_jax.training import loop
@@ -103,7 +104,7 @@ def test_fewer_seeds_of_a_method_are_reported_as_such(
     shapes_table, shapes_config, tmp_path, monkeypatch
 ):
   workdir = shutil.copytree(shapes_table, tmp_path / 'table')
-  forbid(monkeypatch, (loop, 'fit'))
+  forbid(monkeypatch, (loop, 'train'))
   plan = over_seeds.Plan.parse('2', ['impactx:1'])
   over_seeds.run(shapes_config, workdir, plan)
   assert runs_of(workdir) == {'baseline': [0, 1], 'impactx': [0]}
@@ -153,7 +154,7 @@ def test_a_seed_made_with_another_config_is_refused(
   if folder == methods.CONTROL:
     other = methods.config_of(folder, other)
   epath = artefact.open_workdir(tmp_path)
-  artefact.write_config(epath / 'seed1' / folder, other)
+  configs.write(epath / 'seed1' / folder, other)
   with pytest.raises(InputError) as error:
     over_seeds.run(shapes_config, tmp_path, PLAN)
   for part in (f'{section}.{field}', f'seed1/{folder}', '--workdir'):

@@ -6,10 +6,11 @@ import os
 import pathlib
 
 from attribution.errors import InputError
+from tests.pipeline_fixtures import read_summary
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.stages import trained
 from impactx_jax.stages import training_run
 from impactx_jax.training import loop
@@ -156,8 +157,8 @@ def test_network_saved_by_keras_learns_a_few_hundred_cifar10_images(
       name='cifar10', data_dir=str(CIFAR10.parent), label_fraction=0.008
   )
   config.classifier.training.update(batch_size=32, epochs=40, patience=0)
-  pipeline.run(config, tmp_path / 'run', 'classifier')
-  summary = artefact.read_summary(tmp_path / 'run' / 'classifier')
+  stages.run(config, tmp_path / 'run', 'classifier')
+  summary = read_summary(tmp_path / 'run' / 'classifier')
   assert 300 < summary['examples']['train'] < 400
   assert summary['history'][-1]['train/accuracy'] > 0.9
 
@@ -184,7 +185,7 @@ def test_stage_one_starts_from_keras_weights_and_says_so(
     small_mobilenet, data_dir, tmp_path, fits, capsys
 ):
   config = run_config(small_mobilenet, data_dir)
-  pipeline.run(config, tmp_path, 'classifier')
+  stages.run(config, tmp_path, 'classifier')
   fresh = trained.shapes(make_method(config, 32, classes=10))
   fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)
   started = fits['start_from'](fresh)
@@ -204,7 +205,7 @@ def test_other_keras_weights_than_a_started_from_are_refused(
     small_mobilenet, data_dir, tmp_path, fits
 ):
   config = run_config(small_mobilenet, data_dir)
-  pipeline.run(config, tmp_path, 'classifier')
+  stages.run(config, tmp_path, 'classifier')
   fresh = trained.shapes(make_method(config, 32, classes=10))
   fits['start_from'](fresh)
   fits['start_from'](fresh)  # The same ones again are no others.
@@ -222,13 +223,13 @@ def test_wrong_file_for_keras_networks_is_refused_before_any_work(
   config = run_config(small_mobilenet, data_dir)
   config.model.width = 0.5
   with pytest.raises(InputError, match='not of mobilenet'):
-    pipeline.run(config, tmp_path / 'run')
+    stages.run(config, tmp_path / 'run')
   # And before data that are not there.
   config.data.name = 'cifar10'
   config.data.data_dir = str(tmp_path)
   config.model.pretrained = str(tmp_path / 'nowhere.h5')
   with pytest.raises(InputError, match='There is no file'):
-    pipeline.run(config, tmp_path / 'run')
+    stages.run(config, tmp_path / 'run')
   assert not list(tmp_path.iterdir())
 
 

@@ -4,7 +4,7 @@ import json
 
 from attribution.errors import InputError
 from impactx_jax.experiments import over_seeds
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
@@ -44,8 +44,8 @@ def test_how_the_classifier_was_trained_need_not_agree(config, tmp_path):
   # It says how a method that starts from scratch is trained here.
   config.classifier.training.epochs = 99
   config.method.name = 'abn'
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(config, tmp_path)
+  with pytest.raises(Reached, match='train'):
+    stages.run(config, tmp_path)
 
 
 @pytest.mark.usefixtures('no_work')
@@ -156,8 +156,8 @@ def test_paths_to_other_workdirs_are_recorded_as_absolute(
   (tmp_path / 'home').symlink_to(finished_workdir)
   config.classifier.workdir = 'home'
   config.attribution.workdir = '../' + tmp_path.name + '/home'
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(config, 'run')
+  with pytest.raises(Reached, match='train'):
+    stages.run(config, 'run')
   recorded = json.loads((tmp_path / 'run' / 'config.json').read_text())
   for section in ('classifier', 'attribution'):
     assert recorded[section]['workdir'] == str(tmp_path / 'home')

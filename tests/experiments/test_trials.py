@@ -10,7 +10,7 @@ from attribution import service
 from impactx_jax.stages import checks
 from impactx_jax.evaluation import accuracy
 from impactx_jax.experiments import grids
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.experiments import trials
 from impactx_jax.training import loop
 from impactx_jax.configs import common
@@ -246,7 +246,7 @@ def test_two_at_a_time_find_what_one_after_the_other_finds(
 def test_trials_of_another_grid_are_refused_before_any_work(
     finished, config, no_test, tmp_path, monkeypatch, grid
 ):
-  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'train'), (service, 'write_maps'))
   workdir = tmp_path / 'sweep'
   workdir.mkdir()
   shutil.copy(finished / 'trials.jsonl', workdir)
@@ -314,7 +314,7 @@ def test_a_grid_of_stage_one_beside_a_trained_classifier_is_refused(
 def test_another_config_for_a_finished_sweep_is_refused(
     finished, config, no_test, monkeypatch
 ):
-  forbid(monkeypatch, (loop, 'fit'), (service, 'write_maps'))
+  forbid(monkeypatch, (loop, 'train'), (service, 'write_maps'))
   before = read_lines(finished)
   path = str(finished.parent / 'mine.py')
   for section, field, value in (

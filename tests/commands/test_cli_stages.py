@@ -8,7 +8,7 @@ from attribution import main as attribution_main
 from attribution import service
 from impactx_jax.evaluation import accuracy
 from impactx_jax import main
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.training import loop
 import pytest
 from tests import cli_fixtures
@@ -29,7 +29,7 @@ def calls(monkeypatch):
 @pytest.fixture
 def no_training(monkeypatch):
   """Fails the test that trains or explains."""
-  for module, name in ((loop, 'fit'), (service, 'write_maps')):
+  for module, name in ((loop, 'train'), (service, 'write_maps')):
     monkeypatch.setattr(
         module, name, functools.partial(pytest.fail, f'{name} was called')
     )
@@ -135,8 +135,8 @@ def test_finished_workdir_has_nothing_left_to_do(
   before = {
       path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
   }
-  pipeline.run(tiny_config, finished)
-  pipeline.run(None, finished)
+  stages.run(tiny_config, finished)
+  stages.run(None, finished)
   assert capsys.readouterr().out.count('Report: ') == 2
   assert {
       path: path.read_bytes() for path in finished.rglob('*') if path.is_file()
@@ -146,4 +146,4 @@ def test_finished_workdir_has_nothing_left_to_do(
 @pytest.mark.usefixtures('no_training')
 def test_each_finished_stage_is_skipped_by_itself(finished, tiny_config):
   for stage in ('classifier', 'maps', 'impactx'):
-    pipeline.run(tiny_config, finished, stage)
+    stages.run(tiny_config, finished, stage)

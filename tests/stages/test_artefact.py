@@ -4,6 +4,8 @@ import json
 import pathlib
 
 from attribution.errors import InputError
+from impactx_jax.stages import configs
+from tests.pipeline_fixtures import read_summary
 from impactx_jax.stages import artefact
 from impactx_jax.configs import common
 import pytest
@@ -26,8 +28,8 @@ def _change(config, path: str, value):
 def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
   config.data.image_size = (48, 64)
   config.data.download = True
-  artefact.write_config(tmp_path / 'new' / 'run', config)
-  found = artefact.read_config(tmp_path / 'new' / 'run')
+  configs.write(tmp_path / 'new' / 'run', config)
+  found = configs.read(tmp_path / 'new' / 'run')
   assert found.to_dict() == config.to_dict()
   assert found.data.image_size == (48, 64)
   assert isinstance(found.data.image_size, tuple)
@@ -35,16 +37,16 @@ def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
 
 
 def test_restored_config_refuses_new_fields(tmp_path, config):
-  artefact.write_config(tmp_path, config)
-  found = artefact.read_config(tmp_path)
+  configs.write(tmp_path, config)
+  found = configs.read(tmp_path)
   with pytest.raises(AttributeError, match='nmae'):
     found.data.nmae = 'digits'
 
 
 def test_config_is_plain_json_and_replaces_the_former(tmp_path, config):
-  artefact.write_config(tmp_path, config)
+  configs.write(tmp_path, config)
   config.seed = 7
-  artefact.write_config(tmp_path, config)
+  configs.write(tmp_path, config)
   assert [path.name for path in tmp_path.iterdir()] == ['config.json']
   content = json.loads((tmp_path / 'config.json').read_text())
   assert content['seed'] == 7
@@ -53,7 +55,7 @@ def test_config_is_plain_json_and_replaces_the_former(tmp_path, config):
 
 def test_folder_without_a_config_is_no_workdir_of_a_run(tmp_path):
   with pytest.raises(InputError) as error:
-    artefact.read_config(tmp_path)
+    configs.read(tmp_path)
   for part in (str(tmp_path), 'config.json', '--workdir', '--config'):
     assert part in str(error.value)
 
@@ -68,7 +70,7 @@ def test_stage_that_was_not_begun_takes_any_config(tmp_path, config, stage):
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_stage_takes_its_own_config_again(tmp_path, config, stage):
-  artefact.write_config(tmp_path / stage, config)
+  configs.write(tmp_path / stage, config)
   artefact.check_stage(tmp_path, stage, common.get_config())
 
 
@@ -101,7 +103,7 @@ FIELDS = (
 def test_stage_is_refused_for_the_fields_that_decide_it(
     tmp_path, config, stage, path, value, decided
 ):
-  artefact.write_config(tmp_path / stage, config)
+  configs.write(tmp_path / stage, config)
   wanted = common.get_config()
   _change(wanted, path, value)
   if LIKE.get(stage, stage) not in decided:
@@ -119,7 +121,7 @@ def test_stage_is_refused_for_the_fields_that_decide_it(
 
 
 def test_all_differing_fields_are_named_and_no_other(tmp_path, config):
-  artefact.write_config(tmp_path / 'impactx', config)
+  configs.write(tmp_path / 'impactx', config)
   changed = ('seed', 'attribution.max_evals', 'method.lambda_')
   for path in changed:
     _change(config, path, 9)
@@ -139,15 +141,15 @@ def test_field_that_one_side_lacks_counts_as_different(
   with config.unlocked():
     config.model.width = 2
   there, now = (config, plain) if newer == 'there' else (plain, config)
-  artefact.write_config(tmp_path / 'classifier', there)
+  configs.write(tmp_path / 'classifier', there)
   with pytest.raises(InputError, match=r'model\.width'):
     artefact.check_stage(tmp_path, 'classifier', now)
 
 
 def test_summary_is_none_until_it_is_written(tmp_path):
-  assert artefact.read_summary(tmp_path) is None
+  assert read_summary(tmp_path) is None
   (tmp_path / artefact.SUMMARY).write_text('{"best_step": 3}')
-  assert artefact.read_summary(tmp_path) == {'best_step': 3}
+  assert read_summary(tmp_path) == {'best_step': 3}
 
 
 def test_workdir_becomes_absolute_and_is_not_created(tmp_path, monkeypatch):
@@ -178,14 +180,14 @@ def begun_with_own(tmp_path, config):
   file.write_text('BACKBONE = 1')
   config.model.name = str(file)
   workdir = artefact.open_workdir(tmp_path / 'run')
-  artefact.write_config(workdir / 'classifier', config)
+  configs.write(workdir / 'classifier', config)
   return workdir, file
 
 
 def test_a_backbone_of_ones_own_is_kept_with_the_run(begun_with_own, config):
   workdir, file = begun_with_own
   file.rename(file.with_name('moved.py'))
-  found = artefact.read_config(workdir / 'classifier')
+  found = configs.read(workdir / 'classifier')
   assert found.model.name == str(workdir / 'classifier' / 'backbone.py')
   assert pathlib.Path(found.model.name).read_text() == 'BACKBONE = 1'
   config.model.name = str(file.with_name('moved.py'))
@@ -199,7 +201,7 @@ def test_a_backbone_that_changed_since_is_refused(begun_with_own, config):
   with pytest.raises(InputError, match=r'model\.name') as error:
     artefact.check_stage(workdir, 'classifier', config)
   assert 'backbone.py' in str(error.value) and 'mynet.py' in str(error.value)
-  found = artefact.read_config(workdir / 'classifier')
+  found = configs.read(workdir / 'classifier')
   with pytest.raises(InputError, match=r'model\.name'):
     artefact.check_same(found, config, ('model',), workdir)
 
@@ -207,7 +209,7 @@ def test_a_backbone_that_changed_since_is_refused(begun_with_own, config):
 def test_weights_may_move_but_not_be_left_out(tmp_path, config):
   workdir = artefact.open_workdir(tmp_path)
   config.model.pretrained = '/here/weights.h5'
-  artefact.write_config(workdir / 'classifier', config)
+  configs.write(workdir / 'classifier', config)
   config.model.pretrained = '/there/weights.h5'
   artefact.check_stage(workdir, 'classifier', config)
   for value in ('', 'random'):

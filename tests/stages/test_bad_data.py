@@ -2,7 +2,7 @@
 
 import shutil
 
-from impactx_jax.stages import pipeline
+from impactx_jax import stages
 from impactx_jax.training import loop
 from impactx_jax.data import sources
 from impactx_jax.models.impactx import decoder_blocks
@@ -49,8 +49,8 @@ def test_good_input_gets_as_far_as_training(tmp_path, tiny_config):
   # Without this, a check that refuses everything would pass these tests.
   (tmp_path / 'notes.txt').write_text('not a workdir yet')
   (tmp_path / 'classifier').mkdir()
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(tiny_config, tmp_path)
+  with pytest.raises(Reached, match='train'):
+    stages.run(tiny_config, tmp_path)
   assert (tmp_path / 'notes.txt').read_text() == 'not a workdir yet'
 
 
@@ -67,7 +67,7 @@ def test_batch_larger_than_the_training_split_is_refused(
   # What the message advises must be possible in the same workdir.
   tiny_config.classifier.training.batch_size = 1024
   with pytest.raises(Reached, match='create_optimizer'):
-    pipeline.run(tiny_config, tmp_path)
+    stages.run(tiny_config, tmp_path)
 
 
 @pytest.mark.usefixtures('no_work')
@@ -83,8 +83,8 @@ def test_batch_larger_than_the_number_of_maps_is_refused_before_stage_one(
   )
   assert not begun(tmp_path)
   tiny_config.method.training.batch_size = 18
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(tiny_config, tmp_path)
+  with pytest.raises(Reached, match='train'):
+    stages.run(tiny_config, tmp_path)
 
 
 @pytest.mark.usefixtures('no_work')
@@ -147,8 +147,8 @@ def test_cells_that_the_decoder_cannot_reach_are_refused(
       f'from {start} ', '--config.method.decoder_start=N',
   )
   tiny_config.method.decoder_start = 4  # All of the cells, or by doubling.
-  with pytest.raises(Reached, match='fit'):
-    pipeline.run(tiny_config, tmp_path)
+  with pytest.raises(Reached, match='train'):
+    stages.run(tiny_config, tmp_path)
 
 
 @pytest.mark.usefixtures('no_work')
