@@ -171,7 +171,8 @@ def test_there_are_commands_to_check_and_every_program_is_known():
       'bash tests/', 'git ', 'impactx ', 'impactx-explain --workdir=',
       'impactx-sweep ', 'impactx-table ', 'impactx_jax/launch/', 'mkdocs build',
       'pip install ', 'pre-commit ', 'pytest', 'python -m build',
-      'python -m tests.benchmarks.', 'ruff check', 'TFDS_DATA_DIR=',
+      'python -m tests.benchmarks.', 'python -m venv', 'ruff check',
+      'source .venv/', 'TFDS_DATA_DIR=',
   )
   for command in shell_commands():
     assert command.startswith(known), command
@@ -218,7 +219,8 @@ def test_every_page_is_in_the_navigation():
   """Names alone: the file has tags that plain YAML does not know."""
   text = (ROOT / 'mkdocs.yml').read_text()
   for page in (ROOT / 'docs').rglob('*.md'):
-    assert f'- {page.relative_to(ROOT / "docs")}\n' in text, page
+    name = re.escape(str(page.relative_to(ROOT / 'docs')))
+    assert re.search(rf'^ *- (\w+: )?{name}$', text, re.MULTILINE), page
 
 
 @pytest.mark.parametrize('name', blocks('python'))
@@ -230,9 +232,8 @@ def snippets() -> dict[str, str]:
   """The complete programs of the page for other frameworks, by their title."""
   text = (ROOT / 'docs' / 'explain.md').read_text()
   _, _, text = text.partition('## From other frameworks')
-  return dict(
-      re.findall(r'^### (.+?)\n.*?^```python\n(.*?)^```', text, re.DOTALL | re.M)
-  )
+  snippet = r'^### (.+?)\n.*?^```python\n(.*?)^```'
+  return dict(re.findall(snippet, text, re.DOTALL | re.MULTILINE))
 
 
 # The module without which a snippet is not run.
