@@ -6,7 +6,7 @@
 # 3.11 with the oldest jax that pyproject.toml allows, 3.12 and 3.13 with the
 # newest. An interpreter that is not there is skipped; with pyenv, name those to
 # use first: PYENV_VERSION=3.11.7:3.12.1:3.13.0 tests/matrix.sh. Exits with the
-# worst exit status of any of them.
+# worst exit status of any of them, with 1 where there was none to run on.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 oldest=$(sed -n 's/^ *"jax>=\([0-9.]*\),.*/\1/p' pyproject.toml)
@@ -14,6 +14,7 @@ oldest=$(sed -n 's/^ *"jax>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 worst=0
+ran=0
 report=()
 
 run_on() {
@@ -39,10 +40,12 @@ for version in 3.11 3.12 3.13; do
   fi
   run_on "$version" "$@"
   status=$?
+  ran=$((ran + 1))
   report+=("$version: exit status $status")
   if [ "$status" -gt "$worst" ]; then worst=$status; fi
   rm -rf "${folder:?}/$version"
 done
 echo "== Summary"
 printf '%s\n' "${report[@]}"
+[ "$ran" -gt 0 ] || worst=1
 exit "$worst"

@@ -14,10 +14,13 @@ import subprocess
 import sys
 import tomllib
 
+from attribution import explainers
 from impactx_jax import checks
 from impactx_jax import compare
 from impactx_jax import pipeline
 from impactx_jax import grids
+from impactx_jax import methods
+from impactx_jax import models
 from impactx_jax import table
 from ml_collections import config_flags
 import pytest
@@ -221,6 +224,20 @@ def test_every_page_is_in_the_navigation():
   for page in (ROOT / 'docs').rglob('*.md'):
     name = re.escape(str(page.relative_to(ROOT / 'docs')))
     assert re.search(rf'^ *- (\w+: )?{name}$', text, re.MULTILINE), page
+
+
+@pytest.mark.parametrize(
+    'page, names',
+    [
+        ('methods.md', [n for n in methods.METHODS if n != methods.BASELINE]),
+        ('comparing.md', list(grids.installed())),
+        ('usage.md', list(explainers.EXPLAINERS)),
+        ('backbones.md', list(models.BACKBONES)),
+    ],
+)
+def test_everything_there_is_to_choose_is_named(page, names):
+  text = (ROOT / 'docs' / page).read_text()
+  assert names and not [name for name in names if f'`{name}`' not in text]
 
 
 @pytest.mark.parametrize('name', blocks('python'))
