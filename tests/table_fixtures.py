@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import make_tiny_config
 from tests.pipeline_fixtures import forbid
 
-README = pathlib.Path(__file__).parents[1] / 'README.md'
+EXTENDING = pathlib.Path(__file__).parents[1] / 'docs' / 'extending.md'
 TINY_SHAPES = shapes.ShapesConfig(name='tiny', num_train=160, num_test=48)
 
 
@@ -76,8 +76,10 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
 
 
 def readme_backbone() -> str:
-  """The README's file with a backbone of one's own."""
-  blocks = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
+  """The documented file with a backbone of one's own."""
+  blocks = re.findall(
+      r'```python\n(.*?)```', EXTENDING.read_text(), re.DOTALL
+  )
   (code,) = (block for block in blocks if '\nBACKBONE = ' in block)
   return code
 
