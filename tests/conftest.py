@@ -19,10 +19,10 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 # pylint: disable=g-import-not-at-top
+import filelock
 from impactx_jax import stages
 from impactx_jax.configs import common
 import pytest
-
 
 # A file is one worker's; one that begins late ends when all others have.
 LONG = (
@@ -36,10 +36,16 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: item.path.stem not in LONG)
 
 
+def for_all_workers(tmp_path_factory) -> pathlib.Path:
+  """A folder of this run of the tests, the same in every process of it."""
+  base = tmp_path_factory.getbasetemp()
+  return base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
 @pytest.fixture(scope='session')
 def data_dir(tmp_path_factory):
   """Where the tests' own TFDS data sets are prepared, once."""
-  return str(tmp_path_factory.mktemp('tfds'))
+  return str(for_all_workers(tmp_path_factory) / 'tfds')
 
 
 def make_tiny_config(data_dir):
@@ -72,6 +78,7 @@ def tiny_config(data_dir):
 @pytest.fixture(scope='session')
 def finished_workdir(data_dir, tmp_path_factory):
   """A workdir in which every stage is complete; tests must not change it."""
-  workdir = tmp_path_factory.mktemp('finished')
-  stages.run(make_tiny_config(data_dir), workdir)
+  workdir = for_all_workers(tmp_path_factory) / 'finished'
+  with filelock.FileLock(f'{workdir}.lock'):  # It is complete for who waited.
+    stages.run(make_tiny_config(data_dir), workdir)
   return workdir

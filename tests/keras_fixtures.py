@@ -5,9 +5,7 @@ statistics; fresh ones would hide mistakes.
 """
 
 from impactx_jax import methods
-from impactx_jax.stages import trained
 from impactx_jax.configs import common
-from impactx_jax.methods.base import Task
 from impactx_jax.models import efficientnet
 from impactx_jax.models.weights import pretrained
 import jax
@@ -27,7 +25,9 @@ def make_config(name, path=''):
 
 
 def make_method(config, size, classes=CLASSES):
-  return methods.create('baseline', config, Task(classes, (size, size, 3)))
+  return methods.create(
+      methods.BASELINE, config, methods.Problem(classes, (size, size, 3))
+  )
 
 
 def make_keras(name, size, fresh=False, **options):
@@ -73,12 +73,9 @@ def small_mobilenet(tmp_path_factory):
 
 
 def start_of(name, config, leave=()):
-  classifier = make_method(config, 32)
-  task = Task(CLASSES, (32, 32, 3), trained.shapes(classifier), examples=4)
-  task = Task(
-      CLASSES, (32, 32, 3),
-      jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), task.classifier), 4,
+  problem = methods.Problem(CLASSES, (32, 32, 3), examples=4)
+  shapes = methods.create(name, config, problem).shapes(
+      make_method(config, 32).shapes()
   )
-  shapes = trained.shapes(methods.create(name, config, task))
   fresh = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), shapes)
   return pretrained.start(config.model, fresh, leave=('classifier', *leave))

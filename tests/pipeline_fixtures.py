@@ -1,18 +1,19 @@
 """A finished workdir to spoil, and what a run that is refused looks like."""
 
+import contextlib
 import json
 import pathlib
 import shutil
 
 from attribution import service
 from attribution.errors import InputError
-from impactx_jax.stages import evaluate
 from impactx_jax import stages
+from impactx_jax.data import sources
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
+from impactx_jax.stages import evaluate
 from impactx_jax.stages import trained
 from impactx_jax.training import loop
-from impactx_jax.data import sources
 import pytest
 
 
@@ -49,6 +50,16 @@ def finished(finished_workdir, tmp_path) -> pathlib.Path:
   return pathlib.Path(
       shutil.copytree(finished_workdir, tmp_path / 'finished')
   )
+
+
+@contextlib.contextmanager
+def case(*names):
+  """Says which case of a table it is that fails."""
+  try:
+    yield
+  except (Exception, pytest.fail.Exception) as error:
+    error.add_note(f'The case is {names}.')
+    raise
 
 
 def set_field(config, path: str, value) -> None:

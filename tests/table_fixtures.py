@@ -6,11 +6,11 @@ import pathlib
 import re
 from unittest import mock
 
-from attribution.errors import InputError
 from attribution import service
+from attribution.errors import InputError
+from impactx_jax.data import shapes
 from impactx_jax.evaluation import accuracy
 from impactx_jax.training import loop
-from impactx_jax.data import shapes
 import pytest
 from tests.conftest import make_tiny_config
 from tests.pipeline_fixtures import forbid

@@ -52,9 +52,7 @@ def find(name: str, flag: str = FLAG) -> Spec:
   if name in METHODS:
     return METHODS[name]
   if not user_files.is_file(name):
-    known = [other for other in METHODS if other != BASELINE]
-    error = unknown_choice('method', name, known, flag)
-    raise InputError(f'{error} A file FILE.py that defines METHOD works too.')
+    raise unknown(name, flag)
   spec = user_files.load(name, 'METHOD', Spec, flag)
   if not callable(spec.create):
     raise InputError(
@@ -63,6 +61,13 @@ def find(name: str, flag: str = FLAG) -> Spec:
         f'or name another file with {flag}=FILE.py.'
     )
   return spec
+
+
+def unknown(name: str, flag: str = FLAG) -> InputError:
+  """Returns the error for a name that is no method for stage two."""
+  known = [other for other in METHODS if other != BASELINE]
+  error = unknown_choice('method', name, known, flag)
+  return InputError(f'{error} A file FILE.py that defines METHOD works too.')
 
 
 def options() -> dict[str, Any]:

@@ -75,7 +75,7 @@ def check(config) -> None:
   _check_user_files(config)
   name = config.method.name
   if name == methods.BASELINE:
-    methods.find('', methods.FLAG)  # It is stage one: refused as unknown.
+    raise methods.unknown(name)  # It is stage one.
   methods.find(name).check(methods.config_of(name, config))
   for section in ('classifier', 'method'):
     history.Select.parse(

@@ -6,7 +6,6 @@ import shutil
 
 from attribution import main as attribution_main
 from attribution import service
-from impactx_jax.evaluation import accuracy
 from impactx_jax import main
 from impactx_jax import stages
 from impactx_jax.training import loop
@@ -22,7 +21,7 @@ in_process = cli_fixtures.in_process
 def calls(monkeypatch):
   """Records the calls of the pipeline instead of running it."""
   made = []
-  monkeypatch.setattr(pipeline, 'run', lambda *args: made.append(args))
+  monkeypatch.setattr(stages, 'run', lambda *args: made.append(args))
   return made
 
 
@@ -47,7 +46,7 @@ def test_input_error_exits_with_2_and_a_bug_does_not(
   def broken(*_):
     raise ValueError('a bug')
 
-  monkeypatch.setattr(pipeline, 'run', broken)
+  monkeypatch.setattr(stages, 'run', broken)
   with pytest.raises(ValueError, match='a bug'):
     in_process(main, *arguments)
 

@@ -47,7 +47,7 @@ def config(data_dir):
 def no_test():
   """Fails where the test split would be looked at."""
   with pytest.MonkeyPatch.context() as monkeypatch:
-    forbid(monkeypatch, (accuracy, 'test'), (pipeline.Pipeline, 'test'))
+    forbid(monkeypatch, (accuracy, 'test'), (evaluate, 'test'))
     yield
 
 

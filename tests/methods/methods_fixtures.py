@@ -2,19 +2,17 @@
 
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax.training import loop
-from impactx_jax.methods import base
+from impactx_jax import rng
 from impactx_jax.configs import common
-from impactx_jax.methods.base import Task
+from impactx_jax.methods import base
+from impactx_jax.training import loop
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 NUM_CLASSES = 4
 SHAPE = (32, 32, 3)
-MASKING = {
-    'masker': 'blur', 'blur_kernel': 0, 'mask_value': np.float32(0),
-}
+PROBLEM = methods.Problem(NUM_CLASSES, SHAPE)
 
 
 def make_config(name='impactx', **changes):
@@ -30,18 +28,17 @@ def make_config(name='impactx', **changes):
   return methods.config_of(name, config)
 
 
-def init(method, seed=0):
+def init(method, classifier=None, seed=0):
   """Returns variables as `predict` takes them.
 
   Not compiled: operations that another method has had are not compiled again.
   """
-  params, collections = method.init(jax.random.key(seed))
+  params, collections = method.init(jax.random.key(seed), classifier)
   return {'params': params, 'collections': collections}
 
 
 def make_classifier(config, seed=0):
-  task = Task(NUM_CLASSES, SHAPE)
-  return init(methods.create('baseline', config, task), seed)
+  return init(methods.create('baseline', config, PROBLEM), seed=seed)
 
 
 def make_method(name='impactx', config=None, examples=8, **changes):
@@ -50,8 +47,8 @@ def make_method(name='impactx', config=None, examples=8, **changes):
   classifier = None
   if not methods.METHODS[name].from_scratch:
     classifier = make_classifier(config)
-  task = Task(NUM_CLASSES, SHAPE, classifier, examples, MASKING)
-  return methods.create(name, config, task), classifier
+  problem = methods.Problem(NUM_CLASSES, SHAPE, examples=examples)
+  return methods.create(name, config, problem), classifier
 
 
 def make_batch(count=8, channels=3, seed=7):
@@ -77,38 +74,45 @@ def on_one_device(fn):
   return jax.jit(call)
 
 
-def loss_of(method, variables, batch):
+def loss_of(method, variables, batch, lambda_=1.0):
   """Returns the loss, Aux and gradients as a training step has them."""
   value, gradients = on_one_device(
       jax.value_and_grad(method.loss, has_aux=True)
-  )(variables['params'], variables['collections'], batch, jax.random.key(0))
+  )(
+      variables['params'], variables['collections'],
+      batch | {'lambda_': jnp.float32(lambda_)}, jax.random.key(0),
+  )
   return *jax.device_get(value), gradients
 
 
-def predict(method, variables, *inputs):
+def predict(method, variables, batch):
   """Compiled as a whole, which is faster than one operation after another."""
-  return jax.device_get(jax.jit(method.predict)(variables, *inputs))
+  return jax.device_get(jax.jit(method.predict)(variables, batch))
 
 
 class Trainer:
   """Trains as the loop does, step by step, on all devices."""
 
-  def __init__(self, method, config, section='classifier'):
-    training = config[section].training
-    optimizer = loop.create_optimizer(training, 1000)
-    variables = init(method, config.seed)
+  def __init__(self, method, config, name, classifier=None):
+    training = config[methods.find(name).section].training
+    variables = init(method, classifier, config.seed)
     self._start = jax.device_get(loop.TrainState(
         step=jnp.zeros((), jnp.int32),
         **variables,
-        opt_state=optimizer.init(variables['params']),
+        opt_state=loop.OPTIMIZER.init(variables['params']),
     ))
-    self.restart()
-    self._step = parallel.data_parallel(
-        lambda state, batch: loop.train_step(
-            state, batch, method=method, optimizer=optimizer,
-            training=training, seed=config.seed,
-        )
+    self._inputs = loop.Inputs(
+        keys={n: rng.stream(config.seed, n) for n in loop.STREAMS},
+        learning_rate=np.float32(training.learning_rate),
+        scalars={
+            n: np.float32(value)
+            for n, value in methods.scalars(name, config).items()
+        },
     )
+    self._step = loop.compiled_step(
+        method, training.flip, training.crop_padding
+    )
+    self.restart()
 
   def restart(self):
     """Goes back to the state before the first step; returns itself."""
@@ -127,7 +131,9 @@ class Trainer:
 
   def step(self, batch):
     """Makes one update; returns the mean of each metric that counted."""
-    self.state, metrics = self._step(self.state, parallel.shard(batch))
+    self.state, metrics = self._step(
+        self.state, parallel.shard(batch), self._inputs
+    )
     return {
         name: float(total) / float(count)
         for name, (total, count) in metrics.items()

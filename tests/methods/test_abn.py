@@ -2,17 +2,16 @@
 
 from attribution.errors import InputError
 from flax import linen as nn
-from impactx_jax.stages import checks
 from impactx_jax import methods
 from impactx_jax import models
-from impactx_jax.methods import abn
-from impactx_jax.methods.base import Task
 from impactx_jax.models import lenet
+from impactx_jax.stages import checks
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.methods.methods_fixtures import NUM_CLASSES
+from tests.methods.methods_fixtures import PROBLEM
 from tests.methods.methods_fixtures import SHAPE
 from tests.methods.methods_fixtures import Trainer
 from tests.methods.methods_fixtures import init
@@ -21,6 +20,7 @@ from tests.methods.methods_fixtures import make_batch
 from tests.methods.methods_fixtures import make_config
 from tests.methods.methods_fixtures import make_method
 from tests.methods.methods_fixtures import predict
+
 
 @pytest.fixture(scope='module')
 def method():
@@ -117,8 +117,7 @@ def test_accuracy_in_training_is_that_of_the_perception_branch(
 def test_the_map_lies_between_0_and_1_and_has_the_images_size(
     method, variables
 ):
-  images = make_batch()['image']
-  prediction = predict(method, variables, images)
+  prediction = predict(method, variables, make_batch())
   assert prediction.logits.shape == (8, NUM_CLASSES)
   assert prediction.attribution.shape == (8, *SHAPE[:2], 1)
   assert prediction.attribution.min() > 0
@@ -145,22 +144,23 @@ def test_gradients_reach_every_leaf(method, variables):
 def test_without_attention_it_is_the_plain_backbone(method, variables):
   params = dict(variables['params'])
   params['attention_bn'] = {'scale': jnp.zeros(1), 'bias': jnp.full(1, -1e9)}
-  images = make_batch()['image']
-  prediction = predict(method, {**variables, 'params': params}, images)
+  batch = make_batch()
+  prediction = predict(method, {**variables, 'params': params}, batch)
   assert not prediction.attribution.any()
   plain = models.create_classifier(make_config().model, NUM_CLASSES).apply(
-      {'params': {name: params[name] for name in ('trunk', 'head')}}, images
+      {'params': {name: params[name] for name in ('trunk', 'head')}},
+      batch['image'],
   )
   np.testing.assert_allclose(prediction.logits, plain.logits, atol=1e-5)
   # With it, it is not.
-  with_it = predict(method, variables, images)
+  with_it = predict(method, variables, batch)
   assert np.abs(with_it.logits - plain.logits).max() > 1e-3
 
 
 def test_an_image_is_classified_alike_in_any_company(method, variables):
-  images = make_batch()['image']
-  together = predict(method, variables, images)
-  alone = predict(method, variables, images[3:4])
+  batch = make_batch()
+  together = predict(method, variables, batch)
+  alone = predict(method, variables, {'image': batch['image'][3:4]})
   np.testing.assert_allclose(alone.logits, together.logits[3:4], atol=1e-5)
   np.testing.assert_allclose(
       alone.attribution, together.attribution[3:4], atol=1e-5
@@ -168,7 +168,7 @@ def test_an_image_is_classified_alike_in_any_company(method, variables):
 
 
 def test_training_moves_the_statistics_that_prediction_uses(method):
-  trainer = Trainer(method, make_config('abn'))
+  trainer = Trainer(method, make_config('abn'), 'abn')
   before = trainer.variables
   first = trainer.step(make_batch())['loss']
   for _ in range(15):
@@ -232,15 +232,11 @@ def test_a_backbone_without_its_parts_is_refused(
     tmp_path, trunk, stage, missing
 ):
   config = backbone_file(tmp_path, trunk, stage)
-  for refuse in (
-      lambda: checks.check(config),
-      lambda: abn.create(config, Task(NUM_CLASSES, SHAPE)),
-  ):
-    with pytest.raises(InputError) as error:
-      refuse()
-    message = str(error.value)
-    assert f'{config.model.name} {missing}.' in message
-    assert '--config.method.name=NAME' in message
+  with pytest.raises(InputError) as error:
+    checks.check(config)
+  message = str(error.value)
+  assert f'{config.model.name} {missing}.' in message
+  assert '--config.method.name=NAME' in message
   # Another method does without.
   config.method.name = 'impactx'
   checks.check(config)
@@ -249,7 +245,7 @@ def test_a_backbone_without_its_parts_is_refused(
 def test_a_backbone_of_the_users_with_all_parts_will_do(tmp_path):
   config = backbone_file(tmp_path, 'Whole', 'lenet.BACKBONE.attention_stage')
   checks.check(config)
-  method = methods.create('abn', config, Task(NUM_CLASSES, SHAPE))
-  prediction = predict(method, init(method), make_batch()['image'])
+  method = methods.create('abn', config, PROBLEM)
+  prediction = predict(method, init(method), make_batch())
   assert prediction.logits.shape == (8, NUM_CLASSES)
   assert prediction.attribution.shape == (8, 32, 32, 1)

@@ -2,18 +2,19 @@
 
 from attribution import explainers
 from attribution.errors import InputError
+from attribution.maskers import Masker
 from etils import epath
-from impactx_jax.stages import checks
-from impactx_jax.training import checkpoints
 from impactx_jax import losses
-from impactx_jax.training import loop
+from impactx_jax import methods
 from impactx_jax.methods.base import SCRATCH
 from impactx_jax.methods.base import without_scratch
+from impactx_jax.stages import checks
+from impactx_jax.training import checkpoints
+from impactx_jax.training import loop
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.methods.methods_fixtures import MASKING
 from tests.methods.methods_fixtures import NUM_CLASSES
 from tests.methods.methods_fixtures import SHAPE
 from tests.methods.methods_fixtures import Trainer
@@ -51,14 +52,19 @@ def method(made):
 def prepare(method):
   """What comes before a batch is augmented, compiled."""
   compiled = on_one_device(method.prepare)
-  return lambda variables, batch: jax.device_get(
-      compiled(variables['params'], variables['collections'], batch)
-  )
+
+  def call(variables, batch, step):
+    state = loop.TrainState(step=jnp.int32(step), **variables, opt_state=())
+    state, batch = jax.device_get(compiled(state, batch, jax.random.key(0)))
+    assert state.step == step
+    return {**variables, 'collections': state.collections}, batch
+
+  return call
 
 
 @pytest.fixture(scope='module')
 def compiled(made):
-  return Trainer(*made)
+  return Trainer(*made, NAME)
 
 
 @pytest.fixture
@@ -77,14 +83,14 @@ def batch_of(rows):
 
 def explained(method, variables, batch, config):
   """The maps of the model as it is, by the explainer of the maps stage."""
-  score = lambda images: jax.nn.softmax(  # noqa: E731
-      method.predict(variables, images).logits
-  )
+  def score(variables, images):
+    return jax.nn.softmax(method.predict(variables, {'image': images}).logits)
+
   explain = explainers.create(
       'partition', score, max_evals=config.method.refresh_evals,
-      batch_size=config.attribution.batch_size, **MASKING,
+      batch_size=config.attribution.batch_size, masker=Masker('blur'),
   )
-  maps = explain(batch['image'], batch['label'])
+  maps = explain(variables, batch['image'], batch['label'])
   assert maps.shape == batch['image'].shape
   summed = maps.sum(axis=-1, keepdims=True)
   return summed / np.abs(summed).max(axis=(1, 2, 3), keepdims=True)
@@ -118,31 +124,30 @@ def test_before_its_first_refresh_an_example_has_no_map(method, prepare):
   variables = init(method)
   rows = [[0, 1, 2, 3], [2, 3, 4, 5], [6, 7, 8, 9], [8, 9, 0, 1]]
   found = []
-  for part in rows:
-    variables['collections'], batch = prepare(variables, batch_of(part))
-    found.append((batch['has_map'].tolist(), batch['map_age'].tolist()))
-    without = batch['map'][batch['has_map'] == 0]
+  for step, part in enumerate(rows):
+    variables, batch = prepare(variables, batch_of(part), step)
+    found.append((batch['mapped'].tolist(), batch['map_age'].tolist()))
+    without = batch['map'][batch['mapped'] == 0]
     assert not without.any()
-    of_some = batch['map'][batch['has_map'] == 1]
+    of_some = batch['map'][batch['mapped'] == 1]
     np.testing.assert_allclose(
         np.abs(of_some).max(axis=(1, 2, 3)), 1, rtol=1e-6
     )
-  assert [has_map for has_map, _ in found] == [
+  assert [mapped for mapped, _ in found] == [
       [1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]
   ]
   # A map is as old as the steps since it was made.
   assert found[0][1] == [0, 0, 0, 0]
   assert found[1][1][:2] == [1, 1]
   assert found[3][1] == [0, 0, 0, 0]
-  assert variables['collections'][SCRATCH]['step'] == 4
 
 
 def test_the_mse_counts_where_there_is_a_map(method, prepare):
   variables = init(method)
-  variables['collections'], _ = prepare(variables, batch_of([0, 1, 2, 3]))
-  variables['collections'], batch = prepare(variables, batch_of([2, 3, 4, 5]))
+  variables, _ = prepare(variables, batch_of([0, 1, 2, 3]), 0)
+  variables, batch = prepare(variables, batch_of([2, 3, 4, 5]), 1)
   value, aux, gradients = loss_of(method, variables, batch)
-  prediction = predict(method, variables, batch['image'])
+  prediction = predict(method, variables, batch)
   entropy = losses.cross_entropy(prediction.logits, batch['label']).mean()
   errors = np.square(prediction.attribution - batch['map']).mean((1, 2, 3))
   expected = entropy + errors[:2].sum() / 4  # lambda is 1, of four examples.
@@ -157,10 +162,10 @@ def test_the_mse_counts_where_there_is_a_map(method, prepare):
 
 def test_without_any_map_the_decoder_learns_nothing(method, prepare):
   variables = init(method)
-  variables['collections'], _ = prepare(variables, batch_of([0, 1, 2, 3]))
-  variables['collections'], batch = prepare(variables, batch_of([4, 5, 6, 7]))
+  variables, _ = prepare(variables, batch_of([0, 1, 2, 3]), 0)
+  variables, batch = prepare(variables, batch_of([4, 5, 6, 7]), 1)
   value, aux, gradients = loss_of(method, variables, batch)
-  logits = predict(method, variables, batch['image']).logits
+  logits = predict(method, variables, batch).logits
   entropy = losses.cross_entropy(logits, batch['label']).mean()
   np.testing.assert_allclose(value, entropy, rtol=1e-5)
   assert aux.metrics['map_mse'] == (0, 0)
@@ -175,7 +180,7 @@ def test_with_lambda_0_nothing_is_explained():
   assert method.prepare is None and SCRATCH not in variables['collections']
   batch = {name: make_batch()[name] for name in ('image', 'label')}
   value, aux, gradients = loss_of(method, variables, batch)
-  logits = predict(method, variables, batch['image']).logits
+  logits = predict(method, variables, batch).logits
   entropy = losses.cross_entropy(logits, batch['label']).mean()
   np.testing.assert_allclose(value, entropy, rtol=1e-5)
   assert aux.metrics.keys() == {'loss', 'cross_entropy', 'accuracy'}
@@ -206,15 +211,15 @@ def test_m_is_trained_as_well(trainer):
 
 def test_prediction_needs_no_maps(method):
   variables = init(method)
-  images = make_batch()['image']
-  prediction = predict(method, variables, images)
+  batch = {'image': make_batch()['image']}
+  prediction = predict(method, variables, batch)
   assert prediction.logits.shape == (8, NUM_CLASSES)
   assert prediction.attribution.shape == (8, *SHAPE[:2], 1)
   other = {
       **variables, 'collections': without_scratch(variables['collections'])
   }
   jax.tree.map(
-      np.testing.assert_array_equal, predict(method, other, images),
+      np.testing.assert_array_equal, predict(method, other, batch),
       prediction,
   )
 
@@ -227,16 +232,17 @@ def columns():
   }
 
 
-def fit(made, directory, epochs):
-  """Trains; returns the Fit and the state after the last epoch."""
+def train(made, directory, epochs):
+  """Trains; returns the history and the state after the last epoch."""
   method, config = made
   training = config.classifier.training.copy_and_resolve_references()
   training.update(epochs=epochs, batch_size=4, schedule='constant')
-  result = loop.fit(
+  result = loop.train(
       method, {'train': columns(), 'validation': columns()},
-      training=training, seed=3, directory=epath.Path(directory),
+      training=training, section='classifier', seed=3,
+      directory=epath.Path(directory), scalars=methods.scalars(NAME, config),
   )
-  state = loop.initial_state(method, loop.create_optimizer(training, 1), 3)
+  state = loop.initial_state(method, 3)
   with checkpoints.Checkpoints(directory) as saved:
     last, _ = saved.restore_latest(state)
   return result, last
@@ -247,17 +253,17 @@ def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
   config.attribution.explainer = 'partition_grid'  # It compiles faster.
   config.attribution.grid = 2
   made = make_method(NAME, config, EXAMPLES)[0], config
-  undisturbed, state = fit(made, tmp_path / 'whole', 3)
+  undisturbed, state = train(made, tmp_path / 'whole', 3)
   for epochs in (1, 3):
-    continued, found = fit(made, tmp_path / 'pieces', epochs)
+    continued, found = train(made, tmp_path / 'pieces', epochs)
   assert continued == undisturbed
   jax.tree.map(np.testing.assert_array_equal, found, state)
   # Nine steps, of which 0, 3 and 6 explained their batches.
   scratch = found.collections[SCRATCH]
-  assert scratch['step'] == 9
+  assert found.step == 9
   assert set(scratch['made'].tolist()) <= {-1, 0, 3, 6}
   assert 6 in scratch['made']
-  shares = [epoch['train/mapped'] for epoch in undisturbed.history]
+  shares = [epoch['train/mapped'] for epoch in undisturbed.epochs]
   assert shares[0] < shares[-1]
 
 
@@ -265,6 +271,8 @@ def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
     ('attribution.explainer', 'shap_partition', ('partition_grid',)),
     ('method.map_scaling', 'global_std', ('max_abs', 'none')),
     ('method.maps', 'shuffled', ('true_class',)),
+    ('method.refresh_every', 0, ('1 or more',)),
+    ('method.refresh_evals', 2, ('3 or more',)),
 ])
 def test_settings_that_it_cannot_meet_are_refused(path, value, parts):
   config = make_config(NAME)
@@ -279,3 +287,26 @@ def test_settings_that_it_cannot_meet_are_refused(path, value, parts):
   # They are another method's business.
   config.method.name = 'impactx'
   checks.check(config)
+
+
+def test_data_with_several_labels_an_image_are_refused():
+  data = {'image_shape': SHAPE, 'task': 'classification', 'name': 'toy'}
+  spec = methods.find(NAME)
+  spec.check_data(make_config(NAME), data)
+  with pytest.raises(InputError) as error:
+    spec.check_data(make_config(NAME), data | {'task': 'multi_label'})
+  for part in ('toy', NAME, '--config.method.name='):
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize(('changes', 'evaluations'), [
+    ({}, 3 * 4 * 10),  # Steps 0, 3 and 6 of 9, each of 4 images.
+    ({'refresh_every': 1}, 9 * 4 * 10),
+    ({'refresh_evals': 50}, 3 * 4 * 50),
+    ({'lambda_': 0.0}, 0),
+])
+def test_its_maps_cost_what_training_explained(changes, evaluations):
+  config = make_config(NAME, **(OPTIONS | changes))
+  config.classifier.training.batch_size = 4
+  summary = {'examples': {'train': 14}, 'history': [{}, {}, {}]}
+  assert methods.find(NAME).cost(config, summary, 999) == evaluations

@@ -2,13 +2,12 @@
 
 from attribution.errors import InputError
 from impactx_jax import methods
-from impactx_jax.configs import common
 from impactx_jax.data import maps as map_data
-from impactx_jax.methods.base import Task
 import jax
 import numpy as np
 import pytest
 from tests.methods.methods_fixtures import NUM_CLASSES
+from tests.methods.methods_fixtures import PROBLEM
 from tests.methods.methods_fixtures import SHAPE
 from tests.methods.methods_fixtures import Trainer
 from tests.methods.methods_fixtures import init
@@ -27,23 +26,6 @@ CONTROLS = {
     'impactx_other_class': {'maps': 'other_class'},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
     'wae': {'map_cell': 1, 'map_channels': 0},  # It sees maps as they are.
-}
-# Which maps each method trains on.
-MAPS = {
-    'baseline_matched': '',
-    'impactx': 'true_class',
-    'impactx_lambda0': 'true_class',
-    'impactx_other_class': 'other_class',
-    'impactx_random': 'true_class',
-    'impactx_shuffled': 'true_class',
-    'impactx_single_stage': '',
-    'impactx_single_stage_lambda0': '',
-    'abn': '',
-    'wae': 'weighted',
-}
-FROM_SCRATCH = {
-    'baseline', 'baseline_matched', 'impactx_single_stage',
-    'impactx_single_stage_lambda0', 'abn',
 }
 
 
@@ -68,30 +50,34 @@ def test_other_methods_keep_all_settings(name):
   assert found == wanted
 
 
-def test_maps_are_those_that_the_method_needs():
-  found = {
-      name: methods.maps_of(make_config(name))
-      for name in methods.METHODS if name != 'baseline'
-  }
-  assert found == MAPS
-  assert set(found.values()) <= {'', *map_data.KINDS}
-
-
-@pytest.mark.parametrize(('name', 'kind'), [
-    ('impactx', 'other_class'), ('impactx_lambda0', 'other_class'),
-    ('impactx_shuffled', 'true_class'), ('wae', 'weighted'), ('abn', ''),
+@pytest.mark.parametrize(('name', 'maps', 'kind'), [
+    ('impactx', 'true_class', 'true_class'),
+    ('impactx', 'other_class', 'other_class'),
+    ('impactx_lambda0', 'other_class', 'other_class'),
+    ('impactx_shuffled', 'other_class', 'true_class'),
+    ('impactx_random', 'other_class', 'true_class'),
+    ('impactx_other_class', 'true_class', 'other_class'),
+    ('wae', 'other_class', 'weighted'),
+    ('abn', 'other_class', ''),
+    ('impactx_single_stage', 'true_class', ''),
 ])
-def test_other_classes_maps_can_be_asked_for_by_a_field(name, kind):
-  config = make_config('impactx', maps='other_class')
-  assert methods.maps_of(methods.config_of(name, config)) == kind
+def test_a_field_and_the_method_say_which_maps_it_trains_on(name, maps, kind):
+  config = methods.config_of(name, make_config('impactx', maps=maps))
+  assert methods.find(name).maps(config.method) == kind
 
 
-def test_what_starts_from_scratch_trains_as_the_classifier_does():
-  for name, entry in methods.METHODS.items():
-    section = methods.training_section(name)
-    assert section == ('classifier' if name in FROM_SCRATCH else 'method')
-    # What has a classifier already is what learns from its maps.
-    assert entry.from_scratch == (not entry.maps)
+@pytest.mark.parametrize('name', methods.METHODS)
+def test_what_trains_its_own_classifier_needs_none_and_no_maps(name):
+  spec, config = methods.find(name), make_config(name)
+  method = methods.create(name, config, PROBLEM)
+  kind = spec.maps(config.method)
+  if spec.from_scratch:
+    assert method.shapes()['params'] and not kind
+    assert spec.section == 'classifier'
+  else:
+    with pytest.raises(TypeError):
+      method.shapes()
+    assert spec.section == 'method' and kind in map_data.KINDS
 
 
 def small(name):
@@ -105,20 +91,19 @@ def small(name):
 def test_every_method_trains_a_step_and_predicts(name):
   config = small('impactx' if name == 'baseline' else name)
   method, classifier = make_method(name, config)
-  trainer = Trainer(method, config, methods.training_section(name))
+  trainer = Trainer(method, config, name, classifier)
   before = trainer.variables
   batch = make_batch()
   metrics = trainer.step(batch)
   after = trainer.variables
   assert trainer.state.step == 1
   assert all(np.isfinite(list(metrics.values())))
-  assert {'loss', 'accuracy'} <= metrics.keys()
+  assert {'loss', 'accuracy', 'cross_entropy'} <= metrics.keys()
   assert sum(
       'head' in path for path in unmoved(before['params'], after['params'])
   ) == 0
-  prediction = jax.device_get(
-      jax.jit(method.predict_batch)(after, batch)
-  )
+  needed = {column: batch[column] for column in method.inputs}
+  prediction = predict(method, after, needed)
   assert prediction.logits.shape == (8, NUM_CLASSES)
   assert np.isfinite(prediction.logits).all()
   if prediction.attribution is not None:
@@ -141,9 +126,8 @@ def test_every_method_trains_a_step_and_predicts(name):
     ('impactx', {'maps': 'random'}, 'of a control'),
 ])
 def test_it_is_said_what_a_methods_own_map_is(name, changes, said):
-  config = common.get_config()
-  config.method.update(changes)
-  assert said in methods.about_map(name, config)
+  config = methods.config_of(name, make_config('impactx', **changes))
+  assert said in methods.find(name).about(config.method)
 
 
 @pytest.mark.parametrize('name', methods.METHODS)
@@ -158,8 +142,8 @@ def test_a_control_is_its_method_without_the_explanation(name):
 
 
 def test_lambda0_gives_the_decoder_no_gradient():
-  method, _ = make_method('impactx_lambda0')
-  _, _, gradients = loss_of(method, init(method), make_batch())
+  made = make_method('impactx_lambda0')
+  _, _, gradients = loss_of(made[0], init(*made), make_batch(), lambda_=0.0)
   decoder = gradients.pop('decoder')
   assert not any(leaf.any() for leaf in jax.tree.leaves(decoder))
   assert all(leaf.any() for leaf in jax.tree.leaves(gradients))
@@ -174,15 +158,11 @@ def count(tree):
 
 def shapes(name, num_classes, config):
   """The shapes of what a method trains, without computing them."""
+  problem = methods.Problem(num_classes, SHAPE)
   classifier = None
-  task = Task(num_classes, SHAPE)
   if not methods.METHODS[name].from_scratch:
-    baseline = methods.create('baseline', config, task)
-    params, collections = baseline.init(jax.random.key(0))
-    classifier = {'params': params, 'collections': collections}
-  task = Task(num_classes, SHAPE, classifier)
-  method = methods.create(name, config, task)
-  return jax.eval_shape(method.init, jax.random.key(0))[0]
+    classifier = methods.create('baseline', config, problem).shapes()
+  return methods.create(name, config, problem).shapes(classifier)['params']
 
 
 @pytest.mark.parametrize('changes', [
@@ -249,50 +229,6 @@ def test_a_backbone_that_cannot_grow_cannot_be_matched(tmp_path):
   config = make_config('baseline_matched')
   config.model.name = str(tmp_path / 'fixed.py')
   with pytest.raises(InputError) as error:
-    methods.create('baseline_matched', config, Task(NUM_CLASSES, SHAPE))
+    methods.create('baseline_matched', config, PROBLEM)
   for part in ('fixed.py', 'model.width', 'baseline_matched'):
     assert part in str(error.value)
-
-
-# --- Cells --------------------------------------------------------------------
-
-
-@pytest.fixture(scope='module', params=[0, 1])
-def cells(request):
-  """A method that predicts 8x8 cells, its variables and a batch."""
-  method, _ = make_method('impactx', map_cell=4, map_channels=request.param)
-  return method, init(method), make_batch(channels=request.param or 3)
-
-
-def test_prediction_is_constant_on_cells(cells):
-  method, variables, batch = cells
-  maps = predict(method, variables, batch['image']).attribution
-  assert maps.shape == batch['map'].shape
-  by_cell = maps.reshape(8, 8, 4, 8, 4, -1)
-  assert (by_cell == by_cell[:, :, :1, :, :1]).all()
-  # Neighbouring cells have values of their own.
-  assert (by_cell[:, 1:, 0, :, 0] != by_cell[:, :-1, 0, :, 0]).any()
-
-
-def test_loss_compares_cells_with_the_means_of_the_maps_cells(cells):
-  method, variables, batch = cells
-  value, aux, _ = loss_of(method, variables, batch)
-  prediction = predict(method, variables, batch['image'])
-  pooled = np.zeros((8, 8, 8, batch['map'].shape[-1]))
-  for i in range(8):
-    for j in range(8):
-      rows, columns = slice(4 * i, 4 * i + 4), slice(4 * j, 4 * j + 4)
-      pooled[:, i, j] = batch['map'][:, rows, columns].mean(axis=(1, 2))
-  error = np.square(prediction.attribution[:, ::4, ::4] - pooled).mean()
-  probability = np.asarray(jax.nn.softmax(prediction.logits))
-  entropy = -np.log(probability[np.arange(8), batch['label']]).mean()
-  np.testing.assert_allclose(value, entropy + error, rtol=1e-5)
-  total, number = aux.metrics['map_mse']
-  np.testing.assert_allclose(total / number, error, rtol=1e-5)
-
-
-def test_the_decoder_ends_at_the_cells():
-  config = make_config('impactx', map_cell=8)  # 4x4 cells, less than 8.
-  params = shapes('impactx', NUM_CLASSES, config)
-  assert params['decoder']['expand']['kernel'].shape == (16, 4 * 4 * 8)
-  assert set(params['decoder']) == {'expand', 'map'}

@@ -1,15 +1,14 @@
 """WAE: a frozen M, an encoder of maps, and no map of its own."""
 
 from attribution.errors import InputError
-from impactx_jax import methods
+from impactx_jax.models import impactx as networks
+from impactx_jax.models import lenet
+from impactx_jax.stages import checks
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from impactx_jax.models import impactx as networks
-from impactx_jax.models import lenet
 from tests.methods.methods_fixtures import NUM_CLASSES
-from tests.methods.methods_fixtures import SHAPE
 from tests.methods.methods_fixtures import Trainer
 from tests.methods.methods_fixtures import init
 from tests.methods.methods_fixtures import loss_of
@@ -31,8 +30,8 @@ def method(made):
 
 
 @pytest.fixture(scope='module')
-def variables(method):
-  return init(method)
+def variables(made):
+  return init(*made)
 
 
 def by_hand(variables, images, maps):
@@ -53,7 +52,7 @@ def by_hand(variables, images, maps):
 
 def test_c_classifies_from_m_and_the_code_of_the_map(method, variables):
   batch = make_batch()
-  found = predict(method, variables, batch['image'], batch['map'])
+  found = predict(method, variables, batch)
   wanted = by_hand(variables, batch['image'], batch['map'])
   np.testing.assert_allclose(found.logits, wanted, atol=1e-5)
 
@@ -62,24 +61,17 @@ def test_the_prediction_depends_on_the_map_and_on_the_image(
     method, variables
 ):
   batch, other = make_batch(), make_batch(seed=8)
-  found = predict(method, variables, batch['image'], batch['map']).logits
-  for images, maps in (
-      (batch['image'], other['map']), (other['image'], batch['map'])
-  ):
-    changed = predict(method, variables, images, maps).logits
+  found = predict(method, variables, batch).logits
+  for name in ('image', 'map'):
+    changed = predict(method, variables, batch | {name: other[name]}).logits
     assert (np.abs(changed - found).max(axis=1) > 1e-4).all()
 
 
 def test_it_predicts_no_map_and_asks_for_one(method, variables):
+  assert method.inputs == ('image', 'map')
   batch = make_batch()
-  assert method.predicts_from_maps
-  prediction = method.predict_batch(variables, batch)
-  assert prediction.attribution is None
-  np.testing.assert_allclose(
-      prediction.logits,
-      predict(method, variables, batch['image'], batch['map']).logits,
-      atol=1e-5,
-  )
+  needed = {name: batch[name] for name in method.inputs}
+  assert predict(method, variables, needed).attribution is None
 
 
 def test_loss_is_cross_entropy_alone(method, variables):
@@ -89,12 +81,15 @@ def test_loss_is_cross_entropy_alone(method, variables):
   probability = np.asarray(jax.nn.softmax(logits))
   expected = -np.log(probability[np.arange(8), batch['label']]).mean()
   np.testing.assert_allclose(value, expected, rtol=1e-5)
-  assert aux.metrics.keys() == {'loss', 'accuracy'}
+  assert aux.metrics.keys() == {'loss', 'cross_entropy', 'accuracy'}
+  np.testing.assert_array_equal(
+      aux.metrics['loss'], aux.metrics['cross_entropy']
+  )
 
 
 def test_m_is_frozen_and_everything_else_moves(made):
   method, classifier = made
-  trainer = Trainer(method, make_config('wae'), 'method')
+  trainer = Trainer(method, make_config('wae'), 'wae', classifier)
   before = trainer.variables
   for _ in range(3):
     trainer.step(make_batch())
@@ -109,8 +104,8 @@ def test_m_is_frozen_and_everything_else_moves(made):
 
 
 def test_it_sees_whole_maps_whatever_a_decoder_would_learn():
-  method, _ = make_method('wae', map_channels=1, map_cell=4)
-  params, _ = jax.eval_shape(method.init, jax.random.key(1))
+  method, classifier = make_method('wae', map_channels=1, map_cell=4)
+  params = method.shapes(classifier)['params']
   kernel = params['encoder']['trunk']['conv1']['kernel']
   assert kernel.shape == (5, 5, 3, 6)
 
@@ -118,14 +113,13 @@ def test_it_sees_whole_maps_whatever_a_decoder_would_learn():
 @pytest.mark.parametrize('maps', ['shuffled', 'random', 'other_class'])
 def test_controls_of_maps_are_refused(maps):
   with pytest.raises(InputError) as error:
-    methods.check(make_config('wae', maps=maps))
+    checks.check(make_config('wae', maps=maps))
   for part in (repr(maps), 'wae', '--config.method.maps=true_class'):
     assert part in str(error.value)
 
 
 @pytest.mark.parametrize('m_output, size', [('logits', 4), ('features', 84)])
 def test_c_sees_the_chosen_output_of_m(m_output, size):
-  method, _ = make_method('wae', m_output=m_output)
-  params, _ = jax.eval_shape(method.init, jax.random.key(1))
+  method, classifier = make_method('wae', m_output=m_output)
+  params = method.shapes(classifier)['params']
   assert params['classifier']['kernel'].shape == (size + 16, NUM_CLASSES)
-  assert SHAPE == (32, 32, 3)

@@ -4,15 +4,24 @@ import json
 import pathlib
 
 from attribution.errors import InputError
-from impactx_jax.stages import configs
-from tests.pipeline_fixtures import read_summary
-from impactx_jax.stages import artefact
 from impactx_jax.configs import common
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
 import pytest
+from tests.pipeline_fixtures import case
+from tests.pipeline_fixtures import set_field
 
-STAGES = ('classifier', 'maps', 'impactx')
-# All maps are decided by the same fields, and so are all methods.
-LIKE = {'maps_weighted': 'maps', 'maps_other_class': 'maps', 'abn': 'impactx'}
+# Artefacts, and how they are called in FIELDS: all maps are decided by the
+# same fields, and so are all methods.
+ARTEFACTS = {
+    'classifier': 'classifier', 'maps': 'maps', 'maps_weighted': 'maps',
+    'maps_other_class': 'maps', 'impactx': 'method', 'abn': 'method',
+}
+KINDS = {
+    'maps': 'true_class', 'maps_weighted': 'weighted',
+    'maps_other_class': 'other_class',
+}
+ALL = ('classifier', 'maps', 'method')
 
 
 @pytest.fixture
@@ -20,9 +29,15 @@ def config():
   return common.get_config()
 
 
-def _change(config, path: str, value):
-  with config.unlocked():
-    config.update_from_flattened_dict({path: value})
+def artefact_of(folder: pathlib.Path, name: str, config) -> artefact.Artefact:
+  """An artefact of a workdir by the name of its folder."""
+  workdir = artefact.open_workdir(folder)
+  if name in KINDS:
+    return artefact.maps(workdir, KINDS[name], config)
+  return artefact.trained(workdir, name, config)
+
+
+# --- Configs as files ---------------------------------------------------------
 
 
 def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
@@ -34,11 +49,6 @@ def test_config_comes_back_with_its_types_and_tuples(tmp_path, config):
   assert found.data.image_size == (48, 64)
   assert isinstance(found.data.image_size, tuple)
   assert isinstance(found.method.lambda_, float)
-
-
-def test_restored_config_refuses_new_fields(tmp_path, config):
-  configs.write(tmp_path, config)
-  found = configs.read(tmp_path)
   with pytest.raises(AttributeError, match='nmae'):
     found.data.nmae = 'digits'
 
@@ -53,6 +63,16 @@ def test_config_is_plain_json_and_replaces_the_former(tmp_path, config):
   assert content['data']['image_size'] == [32, 32]
 
 
+def test_fields_that_an_old_config_lacks_get_their_defaults(tmp_path, config):
+  content = config.to_dict()
+  content['seed'] = 7
+  del content['data']['task'], content['evaluation']
+  del content['method']['training']['select']
+  (tmp_path / 'config.json').write_text(json.dumps(content))
+  config.seed = 7
+  assert configs.read(tmp_path).to_dict() == config.to_dict()
+
+
 def test_folder_without_a_config_is_no_workdir_of_a_run(tmp_path):
   with pytest.raises(InputError) as error:
     configs.read(tmp_path)
@@ -60,73 +80,87 @@ def test_folder_without_a_config_is_no_workdir_of_a_run(tmp_path):
     assert part in str(error.value)
 
 
-@pytest.mark.parametrize('stage', STAGES)
-def test_stage_that_was_not_begun_takes_any_config(tmp_path, config, stage):
-  artefact.check_stage(tmp_path, stage, config)
-  (tmp_path / stage).mkdir()
-  (tmp_path / stage / 'notes.txt').write_text('')
-  artefact.check_stage(tmp_path, stage, config)
+# --- What decides an artefact -------------------------------------------------
 
 
-@pytest.mark.parametrize('stage', STAGES)
-def test_stage_takes_its_own_config_again(tmp_path, config, stage):
-  configs.write(tmp_path / stage, config)
-  artefact.check_stage(tmp_path, stage, common.get_config())
+@pytest.mark.parametrize('name', ARTEFACTS)
+def test_artefact_takes_any_config_until_it_is_begun_and_then_its_own(
+    tmp_path, config, name
+):
+  artefact_of(tmp_path, name, config).check()
+  (tmp_path / name).mkdir()
+  (tmp_path / name / 'notes.txt').write_text('')
+  artefact_of(tmp_path, name, config).check()
+  artefact_of(tmp_path, name, config).begin(config)
+  artefact_of(tmp_path, name, common.get_config()).check()
+  assert configs.read(tmp_path).to_dict() == config.to_dict()
 
 
-# Fields, values other than the default, and the stages that they decide.
+# Fields, values other than the default, and the artefacts that they decide.
 FIELDS = (
-    ('seed', 1, STAGES),
-    ('data.name', 'shapes', STAGES),
-    ('data.validation_fraction', 0.2, STAGES),
-    ('data.image_size', (16, 16), STAGES),
-    ('data.label_fraction', 0.5, STAGES),
+    ('seed', 1, ALL),
+    ('data.name', 'shapes', ALL),
+    ('data.task', 'multi_label', ALL),
+    ('data.validation_fraction', 0.2, ALL),
+    ('data.image_size', (16, 16), ALL),
+    ('data.label_fraction', 0.5, ALL),
     ('data.data_dir', '/elsewhere', ()),
     ('data.download', True, ()),
-    ('model.pooling', 'mean', STAGES),
-    ('model.width', 2.0, STAGES),
-    ('classifier.workdir', '/elsewhere', STAGES),
-    ('classifier.training.learning_rate', 0.01, STAGES),
-    ('attribution.max_evals', 100, ('maps', 'impactx')),
-    ('attribution.workdir', '/elsewhere', ('maps', 'impactx')),
+    ('model.pooling', 'mean', ALL),
+    ('model.width', 2.0, ALL),
+    ('classifier.workdir', '/elsewhere', ALL),
+    ('classifier.training.learning_rate', 0.01, ALL),
+    ('classifier.training.select', 'min cross_entropy', ALL),
+    ('attribution.max_evals', 100, ('maps', 'method')),
+    ('attribution.workdir', '/elsewhere', ('maps', 'method')),
     ('attribution.images_per_step', 4, ()),
-    ('method.lambda_', 5.0, ('impactx',)),
-    ('method.maps', 'shuffled', ('impactx',)),
-    ('method.map_cell', 4, ('impactx',)),
-    ('method.training.epochs', 1, ('impactx',)),
+    ('method.lambda_', 5.0, ('method',)),
+    ('method.maps', 'shuffled', ('method',)),
+    ('method.map_cell', 4, ('method',)),
+    ('method.training.epochs', 1, ('method',)),
     ('evaluation.draws', 1, ()),
 )
 
 
-@pytest.mark.parametrize('stage', [*STAGES, *LIKE])
-@pytest.mark.parametrize(('path', 'value', 'decided'), FIELDS)
-def test_stage_is_refused_for_the_fields_that_decide_it(
-    tmp_path, config, stage, path, value, decided
+@pytest.mark.parametrize('name', ARTEFACTS)
+def test_artefact_is_refused_for_the_fields_that_decide_it(
+    tmp_path, config, name
 ):
-  configs.write(tmp_path / stage, config)
-  wanted = common.get_config()
-  _change(wanted, path, value)
-  if LIKE.get(stage, stage) not in decided:
-    artefact.check_stage(tmp_path, stage, wanted)
-    return
-  with pytest.raises(InputError) as error:
-    artefact.check_stage(tmp_path, stage, wanted)
-  before = config
-  for name in path.split('.'):
-    before = before[name]
-  message = str(error.value)
-  assert f'{path} (there: {before!r}; now: {value!r})' in message
-  assert str(tmp_path / stage) in message
-  assert '--workdir' in message
+  configs.write(tmp_path / name, config)
+  for path, value, decided in FIELDS:
+    with case(path):
+      wanted = common.get_config()
+      set_field(wanted, path, value)
+      found = artefact_of(tmp_path, name, wanted)
+      if ARTEFACTS[name] not in decided:
+        found.check()
+        continue
+      with pytest.raises(InputError) as error:
+        found.check()
+      before = config
+      for part in path.split('.'):
+        before = before[part]
+      message = str(error.value)
+      assert f'{path} (there: {before!r}; now: {value!r})' in message
+      assert message.count('(there:') == 1
+      assert str(tmp_path / name) in message and '--workdir' in message
+
+
+def test_any_config_makes_the_report_anew(tmp_path, config):
+  workdir = artefact.open_workdir(tmp_path)
+  artefact.report(workdir, config).begin(config)
+  for path, value, _ in FIELDS:
+    set_field(config, path, value)
+  artefact.report(workdir, config).check()
 
 
 def test_all_differing_fields_are_named_and_no_other(tmp_path, config):
   configs.write(tmp_path / 'impactx', config)
   changed = ('seed', 'attribution.max_evals', 'method.lambda_')
   for path in changed:
-    _change(config, path, 9)
+    set_field(config, path, 9)
   with pytest.raises(InputError) as error:
-    artefact.check_stage(tmp_path, 'impactx', config)
+    artefact_of(tmp_path, 'impactx', config).check()
   message = str(error.value)
   for path in changed:
     assert f'{path} (there' in message
@@ -139,17 +173,52 @@ def test_field_that_one_side_lacks_counts_as_different(
 ):
   plain = common.get_config()
   with config.unlocked():
-    config.model.width = 2
+    config.model.another = 2
   there, now = (config, plain) if newer == 'there' else (plain, config)
   configs.write(tmp_path / 'classifier', there)
-  with pytest.raises(InputError, match=r'model\.width'):
-    artefact.check_stage(tmp_path, 'classifier', now)
+  with pytest.raises(InputError, match=r'model\.another \(there: '):
+    artefact_of(tmp_path, 'classifier', now).check()
 
 
-def test_summary_is_none_until_it_is_written(tmp_path):
-  assert read_summary(tmp_path) is None
-  (tmp_path / artefact.SUMMARY).write_text('{"best_step": 3}')
-  assert read_summary(tmp_path) == {'best_step': 3}
+# --- When it is complete, and what it is made from ----------------------------
+
+
+def test_artefact_is_done_when_its_last_file_is_there(tmp_path, config):
+  found = artefact_of(tmp_path, 'impactx', config)
+  assert found.load() is None and not found.is_done(config)
+  found.begin(config)
+  assert found.load() is None and not found.is_done(config)
+  found.finish({'best_step': 3, 'made_from': {'maps': 'abc'}})
+  assert found.load() == {'best_step': 3, 'made_from': {'maps': 'abc'}}
+  assert found.is_done(config)
+  # Configs that were lost are written again.
+  for folder in (tmp_path, tmp_path / 'impactx'):
+    (folder / 'config.json').unlink()
+    assert found.is_done(config) and (folder / 'config.json').exists()
+
+
+def test_maps_are_done_when_every_shard_is_there(tmp_path, config):
+  found = artefact_of(tmp_path, 'maps', config)
+  found.begin(config)
+  found.finish({'shards': [{'name': 'one'}, {'name': 'other'}]})
+  (tmp_path / 'maps' / 'one').touch()
+  assert not found.is_done(config)
+  (tmp_path / 'maps' / 'other').touch()
+  assert found.is_done(config)
+
+
+def test_what_it_is_made_from_is_compared_as_json_keeps_it(tmp_path, config):
+  found = artefact_of(tmp_path, 'impactx', config)
+  (tmp_path / 'impactx').mkdir()
+  assert 'maps (there: None; now: abc)' in found.differing({'maps': 'abc'})
+  found.finish({'size': [32, 32], 'maps': 'abc'})
+  assert found.differing({'size': (32, 32), 'maps': 'abc'}) == ''
+  assert found.differing({'size': (32, 31), 'maps': 'abc'}) == (
+      'size (there: [32, 32]; now: [32, 31])'
+  )
+
+
+# --- Workdirs -----------------------------------------------------------------
 
 
 def test_workdir_becomes_absolute_and_is_not_created(tmp_path, monkeypatch):
@@ -160,13 +229,13 @@ def test_workdir_becomes_absolute_and_is_not_created(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('below', ['', 'run', 'runs/first'])
-def test_workdir_cannot_be_a_file_nor_lie_below_one(tmp_path, below):
+def test_workdir_cannot_be_a_file_nor_lie_below_one(tmp_path):
   (tmp_path / 'file').write_text('mine')
-  with pytest.raises(InputError) as error:
-    artefact.open_workdir(tmp_path / 'file' / below)
-  assert f'{tmp_path / "file"} is a file' in str(error.value)
-  assert '--workdir=DIR' in str(error.value)
+  for below in ('', 'run', 'runs/first'):
+    with case(below), pytest.raises(InputError) as error:
+      artefact.open_workdir(tmp_path / 'file' / below)
+    assert f'{tmp_path / "file"} is a file' in str(error.value)
+    assert '--workdir=DIR' in str(error.value)
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
@@ -175,7 +244,7 @@ def test_workdir_cannot_be_a_file_nor_lie_below_one(tmp_path, below):
 
 @pytest.fixture
 def begun_with_own(tmp_path, config):
-  """A stage begun with a backbone in a file, and that file."""
+  """A classifier begun with a backbone in a file, and that file."""
   file = tmp_path / 'mynet.py'
   file.write_text('BACKBONE = 1')
   config.model.name = str(file)
@@ -188,31 +257,30 @@ def test_a_backbone_of_ones_own_is_kept_with_the_run(begun_with_own, config):
   workdir, file = begun_with_own
   file.rename(file.with_name('moved.py'))
   found = configs.read(workdir / 'classifier')
-  assert found.model.name == str(workdir / 'classifier' / 'backbone.py')
+  assert found.model.name == str(workdir / 'classifier' / 'mynet.py')
   assert pathlib.Path(found.model.name).read_text() == 'BACKBONE = 1'
+  artefact_of(workdir, 'classifier', found).check()
   config.model.name = str(file.with_name('moved.py'))
-  artefact.check_stage(workdir, 'classifier', config)
-  artefact.check_stage(workdir, 'classifier', found)
+  artefact_of(workdir, 'classifier', config).check()
 
 
 def test_a_backbone_that_changed_since_is_refused(begun_with_own, config):
   workdir, file = begun_with_own
   file.write_text('BACKBONE = 2')
   with pytest.raises(InputError, match=r'model\.name') as error:
-    artefact.check_stage(workdir, 'classifier', config)
-  assert 'backbone.py' in str(error.value) and 'mynet.py' in str(error.value)
+    artefact_of(workdir, 'classifier', config).check()
+  for path in (workdir / 'classifier' / 'mynet.py', file):
+    assert repr(str(path)) in str(error.value)
   found = configs.read(workdir / 'classifier')
-  with pytest.raises(InputError, match=r'model\.name'):
-    artefact.check_same(found, config, ('model',), workdir)
+  assert 'model.name' in configs.differences(found, config, ('model',))
 
 
 def test_weights_may_move_but_not_be_left_out(tmp_path, config):
-  workdir = artefact.open_workdir(tmp_path)
   config.model.pretrained = '/here/weights.h5'
-  configs.write(workdir / 'classifier', config)
+  configs.write(tmp_path / 'classifier', config)
   config.model.pretrained = '/there/weights.h5'
-  artefact.check_stage(workdir, 'classifier', config)
+  artefact_of(tmp_path, 'classifier', config).check()
   for value in ('', 'random'):
     config.model.pretrained = value
-    with pytest.raises(InputError, match=r'model\.pretrained'):
-      artefact.check_stage(workdir, 'classifier', config)
+    with case(value), pytest.raises(InputError, match=r'model\.pretrained'):
+      artefact_of(tmp_path, 'classifier', config).check()

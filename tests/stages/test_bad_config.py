@@ -66,6 +66,9 @@ VALUES = (
     ('method.training.learning_rate', -0.1),
     ('method.lambda_', -1.0),
     ('method.lambda_', float('nan')),
+    ('method.training.select', 'accuracy'),
+    ('method.training.select', 'most accuracy'),
+    ('data.task', 'segmentation'),
     ('method.lep_units', 0),
     ('method.decoder_filters', 0),
     ('method.decoder_start', 0),
@@ -100,6 +103,8 @@ VALUES = (
 @pytest.mark.parametrize(('path', 'value'), VALUES)
 def test_value_out_of_range_is_refused(tmp_path, path, value):
   config = common.get_config()
+  if path.startswith('method.refresh'):  # Options of another method.
+    config.method.name = 'impactx_single_stage'
   set_field(config, path, value)
   refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
   assert not (tmp_path / 'run').exists()

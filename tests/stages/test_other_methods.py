@@ -10,7 +10,7 @@ from impactx_jax.stages import configs
 from tests.pipeline_fixtures import restored
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import trained
+from impactx_jax.stages import method as method_stage
 from impactx_jax.stages import artefact
 from impactx_jax.data import maps as map_data
 import numpy as np
@@ -70,7 +70,9 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
   method, variables = restored(finished_workdir, 'classifier'
   )
   images = columns['image'].astype(np.float32) / 255
-  probability = jax.nn.softmax(method.predict(variables, images).logits)
+  probability = jax.nn.softmax(
+      method.predict(variables, {'image': images}).logits
+  )
   np.testing.assert_allclose(
       columns['full_value'][:, 0], np.square(probability).sum(-1), rtol=1e-4
   )
@@ -84,7 +86,8 @@ def test_wae_is_tested_with_the_maps_of_the_test_images(wae_run):
   options = configs.read(workdir / 'wae').method
   test = map_data.targets(columns, options, 0)['test']
   images = test['image'].astype(np.float32) / 255
-  logits = method.predict(variables, images, test['map']).logits
+  batch = {'image': images, 'map': test['map']}
+  logits = method.predict(variables, batch).logits
   assert result['predicted'] == np.argmax(logits, -1).tolist()
   # In the order of the test split, as the baseline's are.
   run = run_lib.resolve(None, wae_run)
@@ -135,7 +138,7 @@ def test_few_maps_of_another_class_get_a_fair_control_too(
   stages.run(config, tmp_path, 'maps')
   trained = []
   monkeypatch.setattr(
-      pipeline.Pipeline, 'train_one', lambda _, name: trained.append(name)
+      method_stage, 'train_method', lambda _, name: trained.append(name)
   )
   stages.run(config, tmp_path, 'impactx')
   assert trained == ['impactx', methods.CONTROL]

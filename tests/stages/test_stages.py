@@ -6,7 +6,7 @@ from impactx_jax.stages import configs
 from tests.pipeline_fixtures import restored
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import trained
+from impactx_jax.stages import run as run_lib
 from impactx_jax.stages import artefact
 import pytest
 
@@ -46,9 +46,8 @@ def test_the_control_can_be_named_in_a_finished_workdir(
 ):
   tiny_config.method.name = methods.CONTROL
   workdir = artefact.open_workdir(finished_workdir)
-  run = pipeline.Pipeline(tiny_config, workdir)
-  assert run.method_names == [methods.CONTROL]
-  run.check_workdir()
+  run = run_lib.resolve(tiny_config, workdir)
+  assert run.method_names() == (methods.CONTROL,)
 
 
 def test_both_were_trained_on_the_mapped_images(finished_workdir):
