@@ -36,6 +36,5 @@ def read_json(path: epath.Path) -> Any:
   except ValueError as error:  # Of the text's encoding too.
     raise InputError(
         f'{path} is truncated or damaged ({error}). Restore it, or delete '
-        'this one file and give the same command again, with --config and '
-        '--workdir: it makes the file anew.'
+        'this one file and do again what made it: it is made anew.'
     ) from error

@@ -2,8 +2,9 @@
 
 A directory of maps holds `maps-00000-of-00010.tfrecord` … and a
 `manifest.json`, written last. Records are self-contained (id, split, image,
-label, explained classes, maps, base and full values), so that training on
-maps reads shards and nothing else.
+explained classes, maps, base and full values, and what else the examples
+have, such as labels and masks), so that training on maps reads shards and
+nothing else.
 
 In memory, examples are columns: a dict of arrays with one row an example.
 TensorFlow is imported only inside the functions that need it.
@@ -22,8 +23,13 @@ Columns = dict[str, np.ndarray]
 MANIFEST = 'manifest.json'
 WEIGHTED = -1  # In place of a class: all of them, weighted.
 REMAKE = (
-    'Delete the file and run --stage=maps again: only what is missing is '
+    'Delete the file and make the maps again: only what is missing is '
     'computed.'
+)
+# The features that every record has; `shape` is the map's.
+_FEATURES = (
+    'id', 'split', 'image', 'classes', 'shape', 'map', 'base_value',
+    'full_value',
 )
 
 
@@ -37,11 +43,15 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
 
   Args:
     path: The shard's final name.
-    columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C]), `label`
-      (int [N]), `classes` (int [N, K'], of which one may be WEIGHTED), `map`
-      (float32 [N, H, W, C, K']), `base_value` and `full_value` (float32
-      [N, K']): the score of each explained class with everything hidden and
-      with nothing hidden.
+    columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C]),
+      `classes` (int [N, K'], of which one may be WEIGHTED), `map` (float32
+      [N, H, W, C, K']), `base_value` and `full_value` (float32 [N, K']): the
+      score of each explained class with everything hidden and with nothing
+      hidden. Any further ones, such as `label`, are numbers or booleans,
+      [N, …]; whole numbers [N] are kept as int32.
+
+  Raises:
+    InputError: for a further column that cannot be kept.
   """
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
 
@@ -54,6 +64,26 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
   def bytes_list(value):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
+  def further(name, value):
+    """The features of one row of a column that not every record has."""
+    if value.ndim == 0 and value.dtype.kind in 'iu':
+      return {name: int_list([int(value)])}
+    if value.ndim == 0 and value.dtype == np.float32:
+      return {name: float_list([float(value)])}
+    dtype = value.dtype.newbyteorder('<')
+    return {
+        name: bytes_list(value.astype(dtype).tobytes()),
+        f'{name}/shape': int_list(value.shape),
+        f'{name}/dtype': bytes_list(dtype.str.encode()),
+    }
+
+  check_further(columns)
+  others = {
+      name: np.asarray(column)
+      for name, column in columns.items()
+      if name not in _FEATURES
+  }
+
   def write(name: str) -> None:
     with tf.io.TFRecordWriter(name) as writer:
       for i in range(len(columns['id'])):
@@ -62,13 +92,14 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
             'id': bytes_list(str(columns['id'][i]).encode()),
             'split': bytes_list(str(columns['split'][i]).encode()),
             'image': bytes_list(columns['image'][i].tobytes()),
-            'label': int_list([int(columns['label'][i])]),
             'classes': int_list(columns['classes'][i].tolist()),
             'shape': int_list(maps.shape),
             'map': bytes_list(maps.astype('<f4').tobytes()),
             'base_value': float_list(columns['base_value'][i].tolist()),
             'full_value': float_list(columns['full_value'][i].tolist()),
         }
+        for other, column in others.items():
+          feature |= further(other, column[i])
         example = tf.train.Example(
             features=tf.train.Features(feature=feature)
         )
@@ -78,6 +109,25 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
   files.write_atomically(path, write)
 
 
+def check_further(columns: Columns) -> None:
+  """Raises InputError for a further column that a shard cannot keep."""
+  for name in columns.keys() - set(_FEATURES) | columns.keys() & {'shape'}:
+    column = np.asarray(columns[name])
+    kind = column.dtype.kind
+    if '/' in name or name == 'shape' or kind not in 'biuf':
+      raise InputError(
+          f'A shard cannot keep the column {name!r} of {column.dtype}: give '
+          'numbers or booleans, under a name without "/" that is not "shape".'
+      )
+    if column.ndim == 1 and kind in 'iu' and (
+        column.astype(np.int32) != column
+    ).any():
+      raise InputError(
+          f'The whole numbers of the column {name!r} do not fit into int32: '
+          'give floats, or [N, 1].'
+      )
+
+
 def read_shard(path: epath.Path) -> Columns:
   """Reads one shard; see `write_shard` for the columns.
 
@@ -85,28 +135,50 @@ def read_shard(path: epath.Path) -> Columns:
     InputError: if the shard is truncated or damaged.
   """
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  from google.protobuf import message  # pylint: disable=g-import-not-at-top
 
   try:
     serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    parsed = tf.io.parse_example(
-        serialized,
-        {
-            'id': tf.io.FixedLenFeature([], tf.string),
-            'split': tf.io.FixedLenFeature([], tf.string),
-            'image': tf.io.FixedLenFeature([], tf.string),
-            'label': tf.io.FixedLenFeature([], tf.int64),
-            'classes': tf.io.VarLenFeature(tf.int64),
-            'shape': tf.io.FixedLenFeature([4], tf.int64),
-            'map': tf.io.FixedLenFeature([], tf.string),
-            'base_value': tf.io.VarLenFeature(tf.float32),
-            'full_value': tf.io.VarLenFeature(tf.float32),
-        },
-    )
-  except (tf.errors.OpError, ValueError) as error:
+    return _parse(serialized)
+  except (
+      tf.errors.OpError, message.DecodeError, LookupError, TypeError, ValueError
+  ) as error:
     raise InputError(
         f'The shard {path} is truncated or damaged ({type(error).__name__}). '
         f'{REMAKE}'
     ) from error
+
+
+def _parse(serialized: list[bytes]) -> Columns:
+  """Parses records that have the features of the first one."""
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+
+  first = tf.train.Example.FromString(serialized[0]).features.feature
+  others = {
+      name: feature.WhichOneof('kind')
+      for name, feature in first.items()
+      if name not in _FEATURES and '/' not in name
+  }
+  one = tf.io.FixedLenFeature
+  kinds = {
+      'int64_list': one([], tf.int64),
+      'float_list': one([], tf.float32),
+      'bytes_list': one([], tf.string),
+  }
+  parsed = tf.io.parse_example(
+      serialized,
+      {
+          'id': one([], tf.string),
+          'split': one([], tf.string),
+          'image': one([], tf.string),
+          'classes': tf.io.VarLenFeature(tf.int64),
+          'shape': one([4], tf.int64),
+          'map': one([], tf.string),
+          'base_value': tf.io.VarLenFeature(tf.float32),
+          'full_value': tf.io.VarLenFeature(tf.float32),
+          **{name: kinds[kind] for name, kind in others.items()},
+      },
+  )
   count = len(serialized)
   shape = tuple(parsed['shape'].numpy()[0])
 
@@ -121,11 +193,19 @@ def read_shard(path: epath.Path) -> Columns:
   def ragged(name):
     return tf.sparse.to_dense(parsed[name]).numpy().reshape(count, -1)
 
+  def further(name, kind):
+    if kind == 'bytes_list':
+      (dtype,) = first[f'{name}/dtype'].bytes_list.value
+      sides = first[f'{name}/shape'].int64_list.value
+      return raw(name, np.dtype(dtype.decode()), sides)
+    values = parsed[name].numpy()
+    return values.astype(np.int32) if kind == 'int64_list' else values
+
   return {
       'id': text('id'),
       'split': text('split'),
       'image': raw('image', np.uint8, shape[:3]),
-      'label': parsed['label'].numpy().astype(np.int32),
+      **{name: further(name, others[name]) for name in sorted(others)},
       'classes': ragged('classes').astype(np.int32),
       'map': raw('map', np.dtype('<f4'), shape),
       'base_value': ragged('base_value'),
@@ -152,8 +232,8 @@ def read_manifest(directory: epath.PathLike) -> dict[str, Any]:
   if not path.exists():
     raise InputError(
         f'There are no complete attribution maps in {path.parent}: it has no '
-        f'{MANIFEST}. Make them with --stage=maps, or continue them with the '
-        'same command.'
+        f'{MANIFEST}. Make the maps, or continue what was stopped by making '
+        'them again: only what is missing is computed.'
     )
   return files.read_json(path)
 
@@ -194,8 +274,8 @@ def check(
       raise InputError(
           f'The maps in {directory} were made with another {name}: the '
           f'manifest says {_short(manifest.get(name))}, wanted is '
-          f'{_short(wanted)}. Use the workdir they were made for, or delete '
-          'the directory and run --stage=maps again.'
+          f'{_short(wanted)}. Use another directory, or delete this one and '
+          'make the maps again.'
       )
 
 

@@ -19,14 +19,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 SETTINGS = 'settings.json'
-# Beyond this share of f(x) - f(masked), and `Teacher.absolute_gap` at all, a
-# map that should be complete shows a bug of the explainer or of the masker.
+# Beyond this share of f(x) - f(masked), and `MapMaker.absolute_gap` at all,
+# a map that should be complete shows a bug of the explainer or of the masker.
 RELATIVE_GAP = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
-  """What is explained, and how.
+class MapMaker:
+  """What makes the maps: closures over the network that is explained.
 
   Attributes:
     explain: images float32 [N, H, W, C], classes int [N, K'] -> maps
@@ -56,7 +56,7 @@ class Teacher:
 def write_maps(
     directory: epath.PathLike,
     examples: records.Columns,
-    teacher: Teacher,
+    maker: MapMaker,
     *,
     settings: dict[str, Any],
     facts: dict[str, Any],
@@ -72,9 +72,10 @@ def write_maps(
 
   Args:
     directory: Where the shards go.
-    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]), `label`,
-      and `classes` (int [N, K']), those to explain.
-    teacher: The classifier and its explainer.
+    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]) and `classes`
+      (int [N, K']), those to explain, and any further ones, which the shards
+      keep; see `records.write_shard`.
+    maker: The classifier and its explainer.
     settings: What decides the maps (classifier, explainer, data); shards of
       other settings are refused. Becomes entries of the manifest.
     facts: Further entries of the manifest, such as versions and device.
@@ -87,9 +88,11 @@ def write_maps(
     The manifest.
 
   Raises:
-    InputError: for too little disk space, or shards of other settings.
+    InputError: for too little disk space, shards of other settings, or a
+      column that shards cannot keep.
     RuntimeError: if a map is not complete although it should be.
   """
+  records.check_further(examples)
   directory = epath.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   _claim(directory, settings, write=process_index == 0)
@@ -112,7 +115,7 @@ def write_maps(
         'Of this process\'s %d shards, %d are there already.',
         len(mine), len(mine) - len(missing),
     )
-    _estimate(directory, examples, teacher, todo)
+    _estimate(directory, examples, maker, todo)
   # One shard is written while the next is explained.
   with concurrent.futures.ThreadPoolExecutor(1) as writer, tqdm(
       total=todo, unit='image', desc='maps', disable=not todo
@@ -120,7 +123,7 @@ def write_maps(
     pending = None
     for i in missing:
       part = {name: column[slices[i]] for name, column in examples.items()}
-      columns = _explain_shard(part, teacher, progress)
+      columns = _explain_shard(part, maker, progress)
       if pending:
         pending.result()
       pending = writer.submit(records.write_shard, paths[i], columns)
@@ -157,7 +160,7 @@ def _claim(
     raise InputError(
         f'{directory} holds maps made with other settings: '
         f'{"; ".join(differing)}. Delete the directory to make them anew, or '
-        'use another --workdir.'
+        'use another directory.'
     )
 
 
@@ -174,15 +177,16 @@ def _is_whole(path: epath.Path, ids: np.ndarray) -> bool:
 def _estimate(
     directory: epath.Path,
     examples: records.Columns,
-    teacher: Teacher,
+    maker: MapMaker,
     todo: int,
 ) -> None:
   """Prints what is to come, and checks that the disk has room for it."""
-  image = examples['image'][0]
-  size = todo * (image.size * (1 + 4) + 256)
+  given = sum(np.asarray(column[0]).nbytes for column in examples.values())
+  maps = 1 if maker.weigh else examples['classes'].shape[1]
+  size = todo * (given + 4 * maps * examples['image'][0].size + 256)
   logging.info(
       'To explain: %d images x %d evaluations = %s evaluations; %s on disk.',
-      todo, teacher.evaluations, f'{todo * teacher.evaluations:,}',
+      todo, maker.evaluations, f'{todo * maker.evaluations:,}',
       humanize.naturalsize(size),
   )
   if '://' not in str(directory):
@@ -190,14 +194,14 @@ def _estimate(
     if size > free:
       raise InputError(
           f'The maps need {humanize.naturalsize(size)} and {directory} has '
-          f'{humanize.naturalsize(free)} free. Explain fewer images with '
-          '--config.attribution.num_examples=N, or use another --workdir.'
+          f'{humanize.naturalsize(free)} free. Explain fewer images, or use '
+          'another directory.'
       )
-  images = _to_float(examples['image'][: teacher.chunk])
-  classes = examples['classes'][: teacher.chunk]
-  teacher.explain(images, classes)  # Compiles.
+  images = _to_float(examples['image'][: maker.chunk])
+  classes = examples['classes'][: maker.chunk]
+  maker.explain(images, classes)  # Compiles.
   start = time.monotonic()
-  teacher.explain(images, classes)
+  maker.explain(images, classes)
   seconds = (time.monotonic() - start) / len(images)
   logging.info(
       'Estimated time: %s (%.3f s an image).',
@@ -208,20 +212,20 @@ def _estimate(
 
 
 def _explain_shard(
-    part: records.Columns, teacher: Teacher, progress: tqdm
+    part: records.Columns, maker: MapMaker, progress: tqdm
 ) -> records.Columns:
   """Explains the examples of one shard, and checks each map."""
   maps = []
   images, classes = _to_float(part['image']), part['classes']
 
   def score(images):
-    return np.take_along_axis(teacher.score(images), classes, axis=1)
+    return np.take_along_axis(maker.score(images), classes, axis=1)
 
-  full, base = score(images), score(np.asarray(teacher.background(images)))
-  weights = teacher.weigh(full) if teacher.weigh else None
-  for start in range(0, len(images), teacher.chunk):
-    chunk = slice(start, start + teacher.chunk)
-    values = teacher.explain(images[chunk], classes[chunk])
+  full, base = score(images), score(np.asarray(maker.background(images)))
+  weights = maker.weigh(full) if maker.weigh else None
+  for start in range(0, len(images), maker.chunk):
+    chunk = slice(start, start + maker.chunk)
+    values = maker.explain(images[chunk], classes[chunk])
     if weights is not None:
       values = np.einsum('nhwck,nk->nhwc', values, weights[chunk])[..., None]
     maps.append(values)
@@ -240,9 +244,9 @@ def _explain_shard(
       'full_value': full,
   }
   gap = completeness_gap(columns)
-  allowed = teacher.absolute_gap + RELATIVE_GAP * np.abs(full - base)
+  allowed = maker.absolute_gap + RELATIVE_GAP * np.abs(full - base)
   allowed = allowed.max(axis=1)
-  if not teacher.complete:
+  if not maker.complete:
     allowed = np.inf
   # Written so that a NaN fails, whatever is allowed.
   wrong = np.flatnonzero(~(gap <= allowed))

@@ -60,18 +60,18 @@ class Linear:
     scores = np.tensordot(images, self.weights, axes=3) + self.bias
     return scores.astype(np.float32)
 
-  def teacher(self, **changes) -> service.Teacher:
-    teacher = service.Teacher(
+  def maker(self, **changes) -> service.MapMaker:
+    maker = service.MapMaker(
         explain=self.explain,
         score=self.score,
         background=np.zeros_like,
         evaluations=7,
         chunk=SHARD_SIZE,
     )
-    return dataclasses.replace(teacher, **changes)
+    return dataclasses.replace(maker, **changes)
 
 
-def write_maps(directory, teacher: service.Teacher | None = None, **changes):
+def write_maps(directory, maker: service.MapMaker | None = None, **changes):
   """A whole run, or what `changes` make of it; returns the manifest."""
   arguments = {
       'examples': make_examples(),
@@ -81,7 +81,7 @@ def write_maps(directory, teacher: service.Teacher | None = None, **changes):
       **changes,
   }
   return service.write_maps(
-      directory, arguments.pop('examples'), teacher or Linear().teacher(),
+      directory, arguments.pop('examples'), maker or Linear().maker(),
       **arguments,
   )
 

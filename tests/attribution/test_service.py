@@ -7,6 +7,7 @@ import types
 
 from attribution import records
 from attribution import service
+from attribution.errors import InputError
 import numpy as np
 import pytest
 from tests.attribution import service_fixtures
@@ -42,6 +43,31 @@ def test_every_example_gets_its_map_in_order(finished):
     np.testing.assert_allclose(
         columns[name], scores[rows, examples['label']][:, None], rtol=1e-6
     )
+
+
+def test_every_column_of_the_examples_is_in_the_shards(tmp_path):
+  examples = make_examples()
+  del examples['label']
+  examples |= {
+      'labels': np.eye(COUNT, 7, dtype=np.int8),
+      'boxes': np.arange(COUNT * 8, dtype=np.float32).reshape(COUNT, 2, 4),
+      'mask': examples['image'][..., 0] > 99,
+      'group': np.arange(COUNT, dtype=np.int32),
+  }
+  write_maps(tmp_path, examples=examples)
+  columns, _ = records.read(tmp_path)
+  assert 'label' not in columns
+  for name, column in examples.items():
+    np.testing.assert_array_equal(columns[name], column)
+    assert columns[name].dtype.kind == column.dtype.kind
+
+
+def test_a_column_that_shards_cannot_keep_is_refused_first(tmp_path):
+  linear = Linear()
+  examples = make_examples() | {'names': np.array(['x'] * COUNT)}
+  with pytest.raises(InputError, match="'names'"):
+    write_maps(tmp_path, linear.maker(), examples=examples)
+  assert not linear.explained and not list(tmp_path.iterdir())
 
 
 def test_the_manifest_describes_the_shards(finished):
@@ -89,7 +115,7 @@ def test_the_manifest_is_returned(tmp_path):
 
 def test_the_explainer_gets_images_between_0_and_1(tmp_path):
   linear = Linear()
-  write_maps(tmp_path, linear.teacher())
+  write_maps(tmp_path, linear.maker())
   images = np.concatenate(linear.explained[2:])  # After the estimate.
   np.testing.assert_array_equal(
       images, make_examples()['image'].astype(np.float32) / 255
@@ -98,7 +124,7 @@ def test_the_explainer_gets_images_between_0_and_1(tmp_path):
 
 def test_a_shard_is_explained_in_chunks(tmp_path, finished):
   linear = Linear()
-  write_maps(tmp_path, linear.teacher(chunk=3))
+  write_maps(tmp_path, linear.maker(chunk=3))
   sizes = [len(images) for images in linear.explained[2:]]
   assert sizes == [3, 1, 3, 1, 2]
   assert contents(tmp_path) == contents(finished)
@@ -124,9 +150,9 @@ def test_a_map_that_is_not_complete_is_not_written(
     tmp_path, finished, change
 ):
   linear = Linear()
-  teacher = linear.teacher(explain=spoil(linear.explain, change))
+  maker = linear.maker(explain=spoil(linear.explain, change))
   with pytest.raises(RuntimeError, match=r'train/005\.png'):
-    write_maps(tmp_path, teacher)
+    write_maps(tmp_path, maker)
   assert shard_path(tmp_path, 0).exists()  # What was sound before is kept.
   assert not shard_path(tmp_path, 1).exists()
   assert not shard_path(tmp_path, 2).exists()
@@ -137,45 +163,45 @@ def test_a_map_that_is_not_complete_is_not_written(
 
 def test_a_score_of_nan_is_not_written(tmp_path):
   linear = Linear()
-  teacher = linear.teacher(score=lambda x: np.full((len(x), 3), np.nan))
+  maker = linear.maker(score=lambda x: np.full((len(x), 3), np.nan))
   with pytest.raises(RuntimeError, match='train/000'):
-    write_maps(tmp_path, teacher)
+    write_maps(tmp_path, maker)
   assert not list(tmp_path.glob('maps-*'))
 
 
 def test_rounding_errors_are_no_gap(tmp_path):
   linear = Linear()
-  teacher = linear.teacher(
+  maker = linear.maker(
       explain=spoil(linear.explain, lambda x: 1.0005 * x)
   )
-  manifest = write_maps(tmp_path, teacher)
-  assert manifest['completeness']['largest_gap'] > linear.teacher().absolute_gap
+  manifest = write_maps(tmp_path, maker)
+  assert manifest['completeness']['largest_gap'] > linear.maker().absolute_gap
 
 
 def test_an_explainer_need_not_be_complete(tmp_path):
   linear = Linear()
-  teacher = linear.teacher(
+  maker = linear.maker(
       explain=spoil(linear.explain, np.zeros_like), complete=False
   )
-  manifest = write_maps(tmp_path, teacher)
+  manifest = write_maps(tmp_path, maker)
   assert manifest['completeness']['largest_gap'] > 0.1
 
 
 def test_an_incomplete_map_must_be_finite_all_the_same(tmp_path):
   linear = Linear()
-  teacher = linear.teacher(
+  maker = linear.maker(
       explain=spoil(linear.explain, _with_nan), complete=False
   )
   with pytest.raises(RuntimeError, match=r'train/005\.png'):
-    write_maps(tmp_path, teacher)
+    write_maps(tmp_path, maker)
 
 
 def test_coarser_scores_may_be_allowed_a_larger_gap(tmp_path):
   linear = Linear()
-  teacher = linear.teacher(
+  maker = linear.maker(
       explain=spoil(linear.explain, lambda x: x * 1.01), absolute_gap=1.0
   )
-  assert write_maps(tmp_path, teacher)['completeness']['largest_gap'] > 1e-3
+  assert write_maps(tmp_path, maker)['completeness']['largest_gap'] > 1e-3
 
 
 def test_the_gap_of_several_classes_is_the_largest():
@@ -205,7 +231,7 @@ def test_the_estimate_comes_before_the_work(tmp_path, monkeypatch):
   monkeypatch.setattr(
       service.logging, 'info', lambda text, *args: events.append(text % args)
   )
-  write_maps(tmp_path, linear.teacher())
+  write_maps(tmp_path, linear.maker())
   said = next(e for e in events if 'To explain' in e)
   assert '10 images x 7 evaluations = 70 evaluations' in said
   # Half a second an image (two seconds for four), ten images.
@@ -222,7 +248,7 @@ def test_the_estimate_explains_what_the_run_explains_at_once(
     tmp_path, chunk, probed
 ):
   linear = Linear()
-  write_maps(tmp_path, linear.teacher(chunk=chunk))
+  write_maps(tmp_path, linear.maker(chunk=chunk))
   assert [len(images) for images in linear.explained[:2]] == [probed] * 2
 
 

@@ -41,7 +41,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path, finished, calls):
   linear = Linear()
   _fail_at(linear, calls, Killed())
   with pytest.raises(Killed):
-    write_maps(tmp_path, linear.teacher())
+    write_maps(tmp_path, linear.maker())
   assert not (tmp_path / records.MANIFEST).exists()
   with pytest.raises(InputError):
     records.read(tmp_path)
@@ -53,7 +53,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path, finished, calls):
   }
 
   linear = Linear()
-  write_maps(tmp_path, linear.teacher())
+  write_maps(tmp_path, linear.maker())
   assert contents(tmp_path) == contents(finished)
   # What was whole was neither explained nor written again.
   assert len(linear.explained) == CALLS - shards_done
@@ -130,7 +130,7 @@ def test_a_process_killed_while_it_writes_continues_to_the_same_bytes(
   assert not shard_path(tmp_path, 1).exists()
   assert not (tmp_path / records.MANIFEST).exists()
   linear = Linear()
-  write_maps(tmp_path, linear.teacher())
+  write_maps(tmp_path, linear.maker())
   # The first shard is another process's, so this compares processes too.
   assert len(linear.explained) == CALLS - 1
   assert contents(tmp_path) == contents(finished)
@@ -166,7 +166,7 @@ def test_a_damaged_shard_is_made_again(tmp_path, finished, damage):
   shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
   damage(shard_path(tmp_path, 1))
   linear = Linear()
-  write_maps(tmp_path, linear.teacher())
+  write_maps(tmp_path, linear.maker())
   assert contents(tmp_path) == contents(finished)
   assert len(linear.explained) == 3  # Two to estimate, one shard.
   images = make_examples()['image'][4:8]
@@ -178,7 +178,7 @@ def test_a_damaged_shard_is_made_again(tmp_path, finished, damage):
 def test_nothing_is_explained_again_when_all_is_there(tmp_path, finished):
   shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
   linear = Linear()
-  manifest = write_maps(tmp_path, linear.teacher())
+  manifest = write_maps(tmp_path, linear.maker())
   assert not linear.explained
   assert manifest == records.read_manifest(finished)
   assert contents(tmp_path) == contents(finished)
@@ -208,9 +208,9 @@ def test_other_settings_are_refused_and_nothing_is_changed(
   before = contents(tmp_path)
   linear = Linear()
   with pytest.raises(InputError, match='other settings') as error:
-    write_maps(tmp_path, linear.teacher(), settings=settings)
+    write_maps(tmp_path, linear.maker(), settings=settings)
   message = str(error.value)
-  for part in [*named, str(tmp_path), '--workdir']:
+  for part in [*named, str(tmp_path), 'another directory']:
     assert part in message
   same = {'classifier', 'explainer', 'seed'} - {named[0]}
   assert not [name for name in same if f'{name} (there' in message]
@@ -236,9 +236,9 @@ def test_too_little_disk_is_refused_before_anything_is_explained(
   _free(monkeypatch, sum(shards) - 1)
   linear = Linear()
   with pytest.raises(InputError, match='free') as error:
-    write_maps(tmp_path, linear.teacher())
+    write_maps(tmp_path, linear.maker())
   message = str(error.value)
-  for part in (str(tmp_path), '--config.attribution.num_examples', 'kB'):
+  for part in (str(tmp_path), 'Explain fewer images', 'kB'):
     assert part in message
   assert not linear.explained
   assert not list(tmp_path.glob('*maps-*'))
@@ -269,7 +269,7 @@ def test_two_processes_write_what_one_does(tmp_path, finished):
   def process(index: int) -> None:
     write_maps(
         tmp_path,
-        linears[index].teacher(),
+        linears[index].maker(),
         process_index=index,
         process_count=2,
         barrier=lambda: barrier(index),

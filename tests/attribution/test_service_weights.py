@@ -26,8 +26,8 @@ def all_classes():
 
 def weighted(directory, weigh, **changes):
   """Writes weighted maps; returns their columns and the manifest."""
-  teacher = Linear().teacher(weigh=weigh, **changes)
-  write_maps(directory, teacher, examples=all_classes())
+  maker = Linear().maker(weigh=weigh, **changes)
+  write_maps(directory, maker, examples=all_classes())
   return records.read(directory)
 
 
@@ -68,7 +68,7 @@ def test_the_weights_follow_each_examples_scores_of_its_classes(tmp_path):
     return scores > np.median(scores, axis=0)  # Of both classes, one, or none.
 
   write_maps(
-      tmp_path, Linear().teacher(weigh=weigh), examples=examples,
+      tmp_path, Linear().maker(weigh=weigh), examples=examples,
       shard_size=COUNT,
   )
   columns, _ = records.read(tmp_path)
