@@ -4,18 +4,24 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from attribution import explainers
+from attribution import model_fn
 from attribution.errors import InputError
+from attribution.explainers import batched
+from attribution.explainers import Layers
+from attribution.maskers import Masker
 import jax
 import numpy as np
 
 
 def explain(
-    score_fn: Callable[[jax.Array], jax.Array],
+    score_fn: Callable[..., jax.Array],
     images: np.ndarray,
     labels: np.ndarray,
     *,
+    variables: Any = None,
     explainer: str = 'partition',
     masker: str = 'blur',
     blur_kernel: int | None = None,
@@ -24,62 +30,87 @@ def explain(
     batch_size: int = 10,
     images_per_step: int | None = None,
     grid: int = 8,
+    integration_steps: int = 32,
+    layers: Layers | None = None,
 ) -> np.ndarray:
-  """Explains a JAX model with the values of `shap.PartitionExplainer`.
+  """Explains a JAX model, by default with `shap.PartitionExplainer`'s values.
 
-  Each call compiles anew; to explain more images with the same model later,
-  keep what `attribution.explainers.create` returns.
+  What is compiled is kept: another call with the same function object, options
+  and shapes compiles nothing, whatever the values of `variables`. It is kept
+  for the 32 functions used last, and these are kept alive with it. As for
+  `jax.jit`, what a function has closed over is part of it: for a network that
+  goes on learning, give the weights as `variables`.
 
   Args:
     score_fn: Any jittable function, images float32 [B, H, W, C] -> scores
-      [B, K], of any B. The score is explained as it comes: no link function,
-      no softmax.
+      [B, K], of any B; with `variables`, (variables, images) -> scores. The
+      score is explained as it comes: no link function, no softmax.
     images: float32 [N, H, W, C], in the range that the model takes; [0, 1]
       for the inpainting maskers.
     labels: int [N], the class to explain for each image, or [N, K'] for
       several at once, as shap's `outputs` does.
+    variables: The weights, any tree of arrays; None for a function of the
+      images alone.
     explainer: 'partition' (shap's best-first recursion), 'partition_grid'
-      (every cell of a grid exactly, no queue), or 'shap_partition' (the shap
-      library itself, one image at a time).
-    masker: What stands in for hidden pixels: 'blur', 'mean' or 'constant';
-      'shap_partition' also takes 'inpaint_telea' and 'inpaint_ns'.
+      (every cell of a grid exactly, no queue), 'shap_partition' (the shap
+      library itself, one image at a time), 'integrated_gradients',
+      'input_x_gradient', 'grad_cam', or, as controls that know nothing of the
+      model, 'random' and 'edges'.
+    masker: What stands in for hidden pixels, and where integrated gradients
+      begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
+      'inpaint_telea' and 'inpaint_ns'.
     blur_kernel: Side of the blur in pixels; None is half the shorter side.
     mask_value: Colour of 'mean' and 'constant': one number or one a channel.
-    max_evals: Model evaluations an image, the two ends included.
+    max_evals: Model evaluations an image, the two ends included, of
+      'partition' and 'shap_partition'.
     batch_size: Evaluations of an image between two looks at the queue of what
       to expand next. As in shap it is a part of the result; 2 to 50 agree
       closely, and larger ones are faster on an accelerator.
     images_per_step: Images explained in lockstep on each device; None chooses
       by memory.
     grid: Cells a side for 'partition_grid', a power of two.
+    integration_steps: Gradients an image for 'integrated_gradients'.
+    layers: The model cut after its last convolution, for 'grad_cam'; both
+      functions take the variables first if `score_fn` does.
 
   Returns:
-    Maps float32 [N, H, W, C], or [N, H, W, C, K'] for labels [N, K']. Each
-    sums to score(image) - score(image with every pixel hidden).
+    Maps float32 [N, H, W, C], or [N, H, W, C, K'] for labels [N, K']. Those
+    of the three partition explainers sum to score(image) - score(image with
+    every pixel hidden).
 
   Raises:
     InputError: a ValueError, for arguments that do not fit.
   """
-  images = np.asarray(images)
+  images, labels = np.asarray(images), np.asarray(labels)
   if images.dtype.kind != 'f' or not np.isfinite(images).all():
     raise InputError(
         'Images must be finite floats, in the range that the model takes; '
         f'these are {images.dtype}'
         + (' with NaN or infinity.' if images.dtype.kind == 'f' else '.')
     )
-  if not np.isfinite(jax.jit(score_fn)(images[:1])).all():
-    raise InputError(
-        'The scoring function gives NaN or infinity for the first image, so '
-        'there is nothing to explain. Is the model trained?'
-    )
-  return explainers.create(
+  batched.check_inputs(images, labels)
+
+  def of_variables(fn):
+    return model_fn.ScoreOfAny(fn, takes_variables=variables is not None)
+
+  score = of_variables(score_fn)
+  explain_all = explainers.create(
       explainer,
-      score_fn,
-      masker=masker,
-      blur_kernel=blur_kernel,
-      mask_value=mask_value,
+      score,
+      masker=Masker(masker, blur_kernel or 0, mask_value),
       max_evals=max_evals,
       batch_size=batch_size,
       images_per_step=images_per_step,
       grid=grid,
-  )(images, labels)
+      integration_steps=integration_steps,
+      layers=layers and Layers(*map(of_variables, layers)),
+  )
+  if len(images):
+    model_fn.inspect(score, variables, images.shape[1:])
+    first = model_fn.numpy_callable(score, 1)(variables, images[:1])
+    if not np.isfinite(first).all():
+      raise InputError(
+          'The scoring function gives NaN or infinity for the first image, so '
+          'there is nothing to explain. Is the model trained?'
+      )
+  return explain_all(variables, images, labels)

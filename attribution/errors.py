@@ -5,15 +5,40 @@ import difflib
 
 
 class InputError(ValueError):
-  """Something the user gave is wrong: `main` prints it and exits with 2.
+  """Something the user gave is wrong.
 
-  The message is one paragraph that says what was given, what is allowed and
-  what to change.
+  The message is one paragraph: what was given, what is allowed, and what to
+  change. A command-line program prints it, says the flag instead of the
+  argument (`prefixed`), and exits with 2.
+
+  Attributes:
+    problem: What is wrong, in sentences.
+    argument: The argument that mends it, or ''.
+    value: What stands for its value in the advice, such as 'N' or 'NAME'.
   """
+
+  def __init__(self, problem: str, argument: str = '', value: str = 'VALUE'):
+    """Words the message; without an argument it is the problem alone."""
+    self.problem, self.argument, self.value = problem, argument, value
+    advice = f' Change it with {argument}={value}.' if argument else ''
+    super().__init__(problem + advice)
+
+  def prefixed(self, prefix: str) -> 'InputError':
+    """Returns the same said of a flag, such as '--config.attribution.' + it.
+
+    Itself, where there is no argument or where it is a flag already.
+    """
+    if not self.argument or self.argument.startswith('--'):
+      return self
+    return InputError(self.problem, prefix + self.argument, self.value)
 
 
 def unknown_choice(
-    what: str, given: object, allowed: Iterable[str], flag: str
+    what: str,
+    given: object,
+    allowed: Iterable[str],
+    argument: str,
+    value: str = 'NAME',
 ) -> InputError:
   """Returns the error for a name that is not in a registry.
 
@@ -21,12 +46,14 @@ def unknown_choice(
     what: What the name stands for, such as "masker".
     given: The name that was given.
     allowed: The names that exist.
-    flag: The flag that changes it, such as "--config.attribution.masker".
+    argument: The argument or the flag that changes it, such as "masker".
+    value: What stands for its value in the advice.
   """
   allowed = sorted(allowed)
   near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
   hint = f' Did you mean {near[0]!r}?' if near else ''
   return InputError(
-      f'Unknown {what} {given!r}.{hint} Allowed: {", ".join(allowed)}. '
-      f'Change it with {flag}=NAME.'
+      f'Unknown {what} {given!r}.{hint} Allowed: {", ".join(allowed)}.',
+      argument,
+      value,
   )

@@ -7,7 +7,7 @@ pixels from the visible ones, one mask at a time; for them the background is
 what is left when everything is hidden: the image's own mean colour.
 """
 
-from collections.abc import Sequence
+import dataclasses
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
@@ -21,57 +21,83 @@ INPAINT_MASKERS = ('inpaint_telea', 'inpaint_ns')
 MASKERS = BACKGROUND_MASKERS + INPAINT_MASKERS
 
 
-def check(masker: str, blur_kernel: int | None = None) -> None:
-  """Raises InputError for an unknown masker or an impossible blur kernel."""
-  if masker not in MASKERS:
-    raise unknown_choice(
-        'masker', masker, MASKERS, '--config.attribution.masker'
-    )
-  if blur_kernel is not None and blur_kernel < 0:
-    raise InputError(
-        f'The blur kernel is {blur_kernel} pixels wide; it must be 1 or more, '
-        'or 0 for half the side of the image. Change it with '
-        '--config.attribution.blur_kernel=N.'
-    )
+@dataclasses.dataclass(frozen=True)
+class Masker:
+  """A masker and its settings; equal ones hash alike.
 
-
-def background(
-    images: np.ndarray | jax.Array,
-    masker: str,
-    *,
-    blur_kernel: int | None = None,
-    mask_value: float | Sequence[float] | np.ndarray = 0.0,
-) -> jax.Array:
-  """Returns each image with every pixel hidden; can be part of a jitted one.
-
-  Args:
-    images: float32 [N, H, W, C] in [0, 1].
-    masker: One of MASKERS.
-    blur_kernel: Side of the box blur in pixels, for `blur`; None or 0 is half
-      the shorter side (16 at 32x32, 48 at 96x96).
-    mask_value: The colour for `mean` and `constant`: one value, or one for
-      each channel, in [0, 1].
-
-  Returns:
-    float32 [N, H, W, C] in [0, 1].
+  Attributes:
+    name: One of MASKERS.
+    blur_kernel: Side of the box blur in pixels, for `blur`; 0 is half the
+      shorter side of the image (16 at 32x32, 48 at 96x96).
+    mask_value: The colour for `mean` and `constant`, in [0, 1]: one number,
+      or one for each channel, which may be an array and is kept as a tuple.
 
   Raises:
-    InputError: for an unknown masker or an impossible blur kernel.
+    InputError: for an unknown name, or settings that cannot be met.
   """
-  check(masker, blur_kernel)
-  images = jnp.asarray(images, jnp.float32)
-  if masker == 'blur':
-    return blur(images, blur_kernel or max(1, min(images.shape[1:3]) // 2))
-  if masker in INPAINT_MASKERS:
-    mean = images.mean(axis=(1, 2), keepdims=True)
-    return jnp.broadcast_to(mean, images.shape)
-  colour = np.asarray(mask_value, np.float32)
-  if colour.shape not in ((), (1,), images.shape[3:]):
-    raise InputError(
-        f'The mask value has the shape {colour.shape}; give one number, or '
-        f'one for each of the {images.shape[3]} channels.'
-    )
-  return jnp.broadcast_to(colour, images.shape)
+
+  name: str = 'blur'
+  blur_kernel: int = 0
+  mask_value: float | tuple[float, ...] = 0.0
+
+  def __post_init__(self):
+    """Checks the settings."""
+    if self.name not in MASKERS:
+      raise unknown_choice('masker', self.name, MASKERS, 'masker')
+    if self.blur_kernel < 0:
+      raise InputError(
+          f'The blur kernel is {self.blur_kernel} pixels wide; it must be 1 or '
+          'more, or 0 for half the side of the image.',
+          'blur_kernel',
+          'N',
+      )
+    colour = np.asarray(self.mask_value, np.float32)
+    if colour.ndim > 1:
+      raise InputError(
+          f'The mask value has the shape {colour.shape}; give one number, or '
+          'one for each channel.',
+          'mask_value',
+      )
+    value = colour.tolist()
+    if colour.ndim:
+      value = tuple(value)
+    object.__setattr__(self, 'mask_value', value)
+
+  @property
+  def inpaints(self) -> bool:
+    """Whether hidden pixels depend on which others are hidden."""
+    return self.name in INPAINT_MASKERS
+
+  def background(self, images: np.ndarray | jax.Array) -> jax.Array:
+    """Returns each image with every pixel hidden; may be part of a jitted one.
+
+    Args:
+      images: float32 [N, H, W, C] in [0, 1].
+
+    Returns:
+      float32 [N, H, W, C] in [0, 1].
+
+    Raises:
+      InputError: for a mask value of another number of channels.
+    """
+    images = jnp.asarray(images, jnp.float32)
+    if self.name == 'blur':
+      side = self.blur_kernel or max(1, min(images.shape[1:3]) // 2)
+      return blur(images, side)
+    if self.inpaints:
+      mean = images.mean(axis=(1, 2), keepdims=True)
+      return jnp.broadcast_to(mean, images.shape)
+    colour = np.asarray(self.mask_value, np.float32)
+    if colour.shape not in ((), (1,), images.shape[3:]):
+      raise InputError(
+          f'The mask value has {len(colour)} numbers; give one, or one for '
+          f'each of the {images.shape[3]} channels.',
+          'mask_value',
+      )
+    return jnp.broadcast_to(colour, images.shape)
+
+
+BLUR = Masker()
 
 
 def blur(images: jax.Array, side: int) -> jax.Array:

@@ -1,43 +1,165 @@
-"""A JAX scoring function as the NumPy callable that SHAP expects."""
+"""Scoring functions: what is known of one, and one as a NumPy callable."""
 
 from collections.abc import Callable
+import functools
+import math
+from typing import Any
+from typing import NamedTuple
 
+from attribution import chunks
+from attribution.errors import InputError
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-ScoreFn = Callable[[jax.Array], jax.Array]
+Variables = Any
+# variables, images float32 [B, H, W, C] -> scores [B, K]. Pure: it is compiled
+# once, with the variables as arguments.
+ScoreFn = Callable[[Variables, jax.Array], jax.Array]
+# What is compiled or built of a function is kept for so many functions, those
+# used last, and these are kept alive with it.
+KEPT = 32
+
+
+class ScoreOfAny:
+  """Any callable, jittable or not hashable, as a scoring function.
+
+  Two of the same callable are equal, so that what was compiled for one serves
+  the other. A callable that cannot be hashed, such as an Equinox module, is
+  the same as itself alone.
+  """
+
+  def __init__(self, fn: Callable[..., jax.Array], takes_variables: bool):
+    """Wraps a function of (variables, images), or of images alone."""
+    self._fn, self._takes_variables = fn, takes_variables
+    try:
+      hash(fn)
+      self._key = takes_variables, fn
+    except TypeError:  # The wrapper keeps it alive, so the id stays its own.
+      self._key = takes_variables, id(fn)
+
+  def __call__(self, variables: Variables, images: jax.Array) -> jax.Array:
+    """Scores images."""
+    if self._takes_variables:
+      return self._fn(variables, images)
+    return self._fn(images)
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, ScoreOfAny) and self._key == other._key
+
+  def __hash__(self) -> int:
+    return hash(self._key)
 
 
 def numpy_callable(
     score_fn: ScoreFn, batch_size: int
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[Variables, np.ndarray], np.ndarray]:
   """Wraps a scoring function so that it is compiled for one batch shape only.
 
   Explainers ask for any number of evaluations at a time, and each new shape
-  would cost a compilation. The wrapper pads the last batch by repeating its
-  first image, and drops what the padding scored.
+  would cost a compilation; other variables, or another wrapper of the same
+  function, cost none.
 
   Args:
-    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K].
+    score_fn: Jittable and hashable, (variables, images float32 [B, H, W, C])
+      -> scores [B, K].
     batch_size: B, the number of images in one call on the device.
 
   Returns:
-    A function of NumPy arrays, images [N, H, W, C] of any float type and any
-    N >= 1 -> scores float32 [N, K].
+    A function of the variables and of NumPy arrays, images [N, H, W, C] of
+    any float type and any N >= 1 -> scores float32 [N, K].
   """
-  jitted = jax.jit(score_fn)
+  compiled = _compiled(score_fn)
 
-  def call(images: np.ndarray) -> np.ndarray:
-    scores = []
-    for start in range(0, len(images), batch_size):
-      batch = np.asarray(images[start : start + batch_size], np.float32)
-      count = len(batch)
-      if count < batch_size:
-        padding = np.broadcast_to(
-            batch[:1], (batch_size - count, *batch.shape[1:])
-        )
-        batch = np.concatenate([batch, padding])
-      scores.append(np.asarray(jitted(batch), np.float32)[:count])
-    return np.concatenate(scores)
+  def call(variables: Variables, images: np.ndarray) -> np.ndarray:
+    variables = jax.device_put(variables)  # Once, not for every chunk.
+    scores = chunks.in_chunks(
+        lambda batch: compiled(variables, batch.astype(np.float32)),
+        images,
+        size=batch_size,
+    )
+    return scores.astype(np.float32, copy=False)
 
   return call
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled(score_fn: ScoreFn) -> ScoreFn:
+  return jax.jit(score_fn)
+
+
+class Known(NamedTuple):
+  """What tracing a scoring function tells.
+
+  Attributes:
+    num_classes: K, the scores of an image.
+    image_bytes: Of the largest array that one image more makes larger.
+  """
+
+  num_classes: int
+  image_bytes: int
+
+
+def inspect(
+    score_fn: ScoreFn, variables: Variables, shape: tuple[int, int, int]
+) -> Known:
+  """Traces a scoring function, once for each shape of image and of variables.
+
+  Args:
+    score_fn: Hashable, (variables, images [B, H, W, C]) -> scores [B, K].
+    variables: Arrays, or tracers.
+    shape: (H, W, C) of the images.
+
+  Raises:
+    InputError: if it cannot be traced, or gives no scores [B, K].
+  """
+  try:
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jax.typeof, variables))
+    return _inspect(score_fn, treedef, tuple(leaves), tuple(shape))
+  except InputError:
+    raise
+  except Exception as error:
+    said = str(error).strip().split('\n')[0]
+    raise InputError(
+        f'JAX cannot trace the scoring function: {type(error).__name__}: '
+        f'{said} It must be a pure function that computes with jax.numpy, of '
+        'images float32 [B, H, W, C], after the variables where variables are '
+        'given, to scores [B, K], for any B and images of the shape '
+        f'{shape}. Wrap the model in such a function: of Keras with the JAX '
+        'backend, lambda images: model(images, training=False) instead of '
+        'model.predict; of Flax NNX, call model.eval() first; of Equinox, '
+        'jax.vmap(model).'
+    ) from error
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _inspect(score_fn, treedef, leaves, shape) -> Known:
+  variables = jax.tree.unflatten(treedef, leaves)
+  one, two = (
+      jax.make_jaxpr(score_fn)(
+          variables, jax.ShapeDtypeStruct((n, *shape), jnp.float32)
+      )
+      for n in (1, 2)
+  )
+  scores = [x.shape for x in two.out_avals]
+  if len(scores) != 1 or len(scores[0]) != 2 or scores[0][0] != 2:
+    raise InputError(
+        'The scoring function must map images [B, H, W, C] to scores [B, K]; '
+        f'for B = 2 it returns {scores}.'
+    )
+  # What one image more adds; arrays of weights do not count.
+  sizes = zip(_array_sizes(one.jaxpr), _array_sizes(two.jaxpr), strict=False)
+  largest = max([4 * math.prod(shape)] + [more - less for less, more in sizes])
+  return Known(scores[0][1], largest)
+
+
+def _array_sizes(jaxpr) -> list[int]:
+  """Returns the bytes of every array that is computed, at four a number."""
+  sizes = []
+  for equation in jaxpr.eqns:
+    sizes += [4 * getattr(x.aval, 'size', 0) for x in equation.outvars]
+    for inner in jax.tree.leaves(list(equation.params.values())):
+      inner = getattr(inner, 'jaxpr', inner)
+      if hasattr(inner, 'eqns'):
+        sizes += _array_sizes(inner)
+  return sizes

@@ -2,15 +2,19 @@
 
 Every entry of EXPLAINERS is a factory,
 
-  factory(score_fn, *, masker, blur_kernel, mask_value, …) -> explain
+  factory(score_fn, *, masker, …) -> explain
 
-with further options of its own, and `explain(images, labels)` takes float32
-images [N, H, W, C] in [0, 1] for any N. Labels int [N] give maps float32
-[N, H, W, C] of those classes; labels int [N, K'] give maps [N, H, W, C, K']
-of K' classes in one pass. A new explainer is one new file and one line here.
+with options of its own. `score_fn(variables, images)` gives the scores
+[B, K] of images [B, H, W, C], and `explain(variables, images, labels)` takes
+float32 images [N, H, W, C] in [0, 1] for any N. Labels int [N] give maps
+float32 [N, H, W, C] of those classes; labels int [N, K'] give maps
+[N, H, W, C, K'] of K' classes in one pass. The variables are arguments of
+what is compiled: other weights of the same shapes compile nothing. A new
+explainer is one new file and one line here.
 """
 
 from collections.abc import Callable
+import functools
 import inspect
 from typing import Any
 
@@ -31,6 +35,8 @@ from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.partition_grid import program as grid_program
 from attribution.explainers.shap_partition import shap_partition
+from attribution.model_fn import KEPT
+from attribution.model_fn import ScoreFn
 
 EXPLAINERS: dict[str, Callable[..., Explain]] = {
     'partition': partition,
@@ -67,58 +73,68 @@ def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
   )
 
 
-def create(name: str, score_fn, **options: Any) -> Explain:
+def create(name: str, score_fn: ScoreFn, **options: Any) -> Explain:
   """Builds an explainer by name from those of the options that it takes.
+
+  The same function and options give the same explainer again, with all that
+  it has compiled; those of the last `model_fn.KEPT` are kept.
 
   Args:
     name: A key of EXPLAINERS.
-    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K].
-    **options: For any of them, such as `masker` and `max_evals`.
+    score_fn: Jittable and hashable, (variables, images float32 [B, H, W, C])
+      -> scores [B, K].
+    **options: For any of them, such as `masker` (a `maskers.Masker`) and
+      `max_evals`; hashable.
 
   Raises:
     InputError: for an unknown name, or options that cannot be met.
     TypeError: for options that no explainer takes.
   """
   if name not in EXPLAINERS:
-    raise unknown_choice(
-        'explainer', name, EXPLAINERS, '--config.attribution.explainer'
-    )
+    raise unknown_choice('explainer', name, EXPLAINERS, 'explainer')
   known = {option for other in EXPLAINERS for option in options_of(other)}
   if strange := options.keys() - known:
     raise TypeError(f'No explainer takes {", ".join(sorted(strange))}.')
-  wanted = options_of(name)
-  return EXPLAINERS[name](
-      score_fn, **{k: v for k, v in options.items() if k in wanted}
-  )
+  return _create(EXPLAINERS[name], score_fn, options)
 
 
-def create_program(
-    name: str, score_fn, shape: tuple[int, int, int], **options: Any
-) -> Program:
-  """Builds an explainer as a pure function of (images, classes).
+def create_program(name: str, score_fn: ScoreFn, **options: Any) -> Program:
+  """Builds an explainer as a pure function of (variables, images, classes).
 
   Args:
     name: A key of PROGRAMS.
-    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K].
-    shape: (H, W, C) of the images.
+    score_fn: Jittable and hashable, (variables, images float32 [B, H, W, C])
+      -> scores [B, K].
     **options: Of which it takes its own, as `create` does.
 
   Returns:
-    Images float32 [N, H, W, C], classes int32 [N, K'] -> maps
-    [N, H, W, C, K'].
+    Variables, images float32 [N, H, W, C], classes int32 [N, K'] -> maps
+    [N, H, W, C, K']. The same one for the same arguments.
 
   Raises:
     InputError: for an explainer that cannot run inside a jitted function.
   """
   if name not in PROGRAMS:
     raise unknown_choice(
-        'explainer to be run inside training', name, PROGRAMS,
-        '--config.attribution.explainer',
+        'explainer to be run inside training', name, PROGRAMS, 'explainer'
     )
-  wanted = _options(PROGRAMS[name])
-  return PROGRAMS[name](
-      score_fn, shape, **{k: v for k, v in options.items() if k in wanted}
+  return _create(PROGRAMS[name], score_fn, options)
+
+
+def _create(
+    factory: Callable[..., Any], score_fn: ScoreFn, options: dict[str, Any]
+) -> Any:
+  """Gives a factory those of the options that it takes."""
+  return _create_once(
+      factory,
+      score_fn,
+      **{k: options[k] for k in _options(factory) if k in options},
   )
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _create_once(factory, score_fn, **options):
+  return factory(score_fn, **options)
 
 
 def evaluations(

@@ -4,11 +4,13 @@ from collections.abc import Callable
 import zlib
 
 from attribution.explainers.batched import Explain
+from attribution.model_fn import ScoreFn
+from attribution.model_fn import Variables
 import numpy as np
 from scipy import ndimage
 
 
-def random_map(score_fn: Callable) -> Explain:
+def random_map(score_fn: ScoreFn) -> Explain:
   """Builds noise, uniform in [0, 1), the same for the same image and class."""
   del score_fn
 
@@ -19,7 +21,7 @@ def random_map(score_fn: Callable) -> Explain:
   return _each(noise)
 
 
-def edges(score_fn: Callable) -> Explain:
+def edges(score_fn: ScoreFn) -> Explain:
   """Builds an edge filter: the magnitude of Sobel's gradient of each channel.
 
   Of the image alone; what a map has in common with it is no explanation.
@@ -38,7 +40,10 @@ def edges(score_fn: Callable) -> Explain:
 def _each(one: Callable[[np.ndarray, int], np.ndarray]) -> Explain:
   """Makes an explainer from a function of one image and one class."""
 
-  def explain(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  def explain(
+      variables: Variables, images: np.ndarray, labels: np.ndarray
+  ) -> np.ndarray:
+    del variables
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
     classes = labels.reshape(len(labels), -1)
     maps = np.empty((*images.shape, classes.shape[1]), np.float32)

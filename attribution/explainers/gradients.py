@@ -1,6 +1,7 @@
 """Explainers by gradients: a few passes of the model instead of thousands."""
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 from attribution import maskers
@@ -8,23 +9,24 @@ from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
-from attribution.explainers.batched import ScoreFn
+from attribution.maskers import Masker
+from attribution.model_fn import ScoreFn
+from attribution.model_fn import Variables
 import jax
 from jax import lax
 import jax.numpy as jnp
-import numpy as np
 
 
 class Layers(NamedTuple):
   """A model cut in two after its last convolution.
 
   Attributes:
-    features: Images [B, H, W, C] -> features [B, h, w, F].
-    scores: Features -> scores [B, K].
+    features: (variables, images [B, H, W, C]) -> features [B, h, w, F].
+    scores: (variables, features) -> scores [B, K].
   """
 
-  features: Callable[[jax.Array], jax.Array]
-  scores: Callable[[jax.Array], jax.Array]
+  features: Callable[[Variables, jax.Array], jax.Array]
+  scores: Callable[[Variables, jax.Array], jax.Array]
 
 
 def input_x_gradient(
@@ -33,28 +35,28 @@ def input_x_gradient(
   """Builds Input×Gradient: each pixel times the score's derivative by it.
 
   Args:
-    score_fn: Differentiable, images float32 [B, H, W, C] -> scores [B, K].
+    score_fn: Differentiable, (variables, images float32 [B, H, W, C]) ->
+      scores [B, K].
     images_per_step: Images explained at once on each device; None chooses.
 
   Returns:
-    `explain(images, labels) -> maps`, see `attribution.explainers`.
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`.
   """
   return batched.batched(
-      lambda shape: input_x_gradient_program(score_fn, shape),
+      input_x_gradient_program(score_fn),
       score_fn,
       images_per_step=images_per_step,
       evals_per_step=1,
   )
 
 
-def input_x_gradient_program(
-    score_fn: ScoreFn, shape: tuple[int, int, int]
-) -> Program:
+def input_x_gradient_program(score_fn: ScoreFn) -> Program:
   """The same as a pure function; see `input_x_gradient`."""
-  del shape
 
-  def program(images, classes):
-    return images[..., None] * _gradients(score_fn, images, classes)
+  def program(variables, images, classes):
+    score = functools.partial(score_fn, variables)
+    return images[..., None] * _gradients(score, images, classes)
 
   return program
 
@@ -62,9 +64,7 @@ def input_x_gradient_program(
 def integrated_gradients(
     score_fn: ScoreFn,
     *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
+    masker: Masker = maskers.BLUR,
     integration_steps: int = 32,
     images_per_step: int | None = None,
 ) -> Explain:
@@ -75,29 +75,23 @@ def integrated_gradients(
   difference of the scores up to the error of the integration.
 
   Args:
-    score_fn: Differentiable, images float32 [B, H, W, C] -> scores [B, K].
-    masker: Whose background the way begins at, one of `maskers.MASKERS`.
-    blur_kernel: Side of the blur in pixels; None or 0 is half the side.
-    mask_value: Colour of the masks `mean` and `constant`.
+    score_fn: Differentiable, (variables, images float32 [B, H, W, C]) ->
+      scores [B, K].
+    masker: Whose background the way begins at.
     integration_steps: Points on the way, each in the middle of its part.
     images_per_step: Images explained at once on each device; None chooses.
 
   Returns:
-    `explain(images, labels) -> maps`, see `attribution.explainers`.
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`.
 
   Raises:
     InputError: for settings that cannot be met.
   """
-  options = dict(
-      masker=masker,
-      blur_kernel=blur_kernel,
-      mask_value=mask_value,
-      integration_steps=integration_steps,
-  )
-  maskers.check(masker, blur_kernel)
-  batched.check_at_least('integration_steps', integration_steps, 1)
   return batched.batched(
-      lambda shape: integrated_gradients_program(score_fn, shape, **options),
+      integrated_gradients_program(
+          score_fn, masker=masker, integration_steps=integration_steps
+      ),
       score_fn,
       images_per_step=images_per_step,
       evals_per_step=1,
@@ -106,25 +100,21 @@ def integrated_gradients(
 
 def integrated_gradients_program(
     score_fn: ScoreFn,
-    shape: tuple[int, int, int],
     *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
+    masker: Masker = maskers.BLUR,
     integration_steps: int = 32,
 ) -> Program:
   """The same as a pure function; see `integrated_gradients`."""
-  del shape
+  batched.check_at_least('integration_steps', integration_steps, 1)
 
-  def program(images, classes):
-    start = maskers.background(
-        images, masker, blur_kernel=blur_kernel, mask_value=mask_value
-    )
+  def program(variables, images, classes):
+    score = functools.partial(score_fn, variables)
+    start = masker.background(images)
 
     def add(total, i):
       share = (i + 0.5) / integration_steps
       between = start + share * (images - start)
-      return total + _gradients(score_fn, between, classes), None
+      return total + _gradients(score, between, classes), None
 
     zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
     total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
@@ -146,18 +136,19 @@ def grad_cam(
   The image's channels share the value of a pixel evenly.
 
   Args:
-    score_fn: Images float32 [B, H, W, C] -> scores [B, K].
+    score_fn: (variables, images float32 [B, H, W, C]) -> scores [B, K].
     layers: The same model, cut after its last convolution.
     images_per_step: Images explained at once on each device; None chooses.
 
   Returns:
-    `explain(images, labels) -> maps`, see `attribution.explainers`.
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`.
 
   Raises:
     InputError: without `layers`.
   """
   return batched.batched(
-      lambda shape: grad_cam_program(score_fn, shape, layers=layers),
+      grad_cam_program(score_fn, layers=layers),
       score_fn,
       images_per_step=images_per_step,
       evals_per_step=1,
@@ -165,28 +156,27 @@ def grad_cam(
 
 
 def grad_cam_program(
-    score_fn: ScoreFn,
-    shape: tuple[int, int, int],
-    *,
-    layers: Layers | None = None,
+    score_fn: ScoreFn, *, layers: Layers | None = None
 ) -> Program:
   """The same as a pure function; see `grad_cam`."""
   del score_fn
   if layers is None:
     raise InputError(
-        'Grad-CAM needs a model that can be cut after its last convolution, '
-        'and this one does not say where. Choose another explainer with '
-        '--config.attribution.explainer=NAME.'
+        "The explainer 'grad_cam' needs the model cut after its last "
+        'convolution, as layers=Layers(features, scores), and has none.',
+        'explainer',
+        'NAME',
     )
-  height, width, channels = shape
 
-  def program(images, classes):
-    features = layers.features(images).astype(jnp.float32)
-    gradients = _gradients(layers.scores, features, classes)
+  def program(variables, images, classes):
+    count, height, width, channels = images.shape
+    score = functools.partial(layers.scores, variables)
+    features = layers.features(variables, images).astype(jnp.float32)
+    gradients = _gradients(score, features, classes)
     weights = gradients.mean(axis=(1, 2), keepdims=True)
     cam = jax.nn.relu((weights * features[..., None]).sum(axis=3))
     cam = jax.image.resize(
-        cam, (len(images), height, width, classes.shape[1]), 'bilinear'
+        cam, (count, height, width, classes.shape[1]), 'bilinear'
     )
     return jnp.repeat(cam[:, :, :, None] / channels, channels, axis=3)
 
@@ -194,12 +184,14 @@ def grad_cam_program(
 
 
 def _gradients(
-    score_fn: ScoreFn, inputs: jax.Array, classes: jax.Array
+    score: Callable[[jax.Array], jax.Array],
+    inputs: jax.Array,
+    classes: jax.Array,
 ) -> jax.Array:
-  """Returns d score_fn(inputs)[class] / d inputs, [N, …, K']."""
+  """Returns d score(inputs)[class] / d inputs, [N, …, K']."""
 
   def total(inputs, column):
-    scores = score_fn(inputs)
+    scores = score(inputs)
     return jnp.take_along_axis(scores, column[:, None], axis=1).sum()
 
   columns = [

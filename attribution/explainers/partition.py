@@ -16,15 +16,16 @@ batch; the map keeps its sum, and changes inside those entries' boxes.
 import math
 from typing import NamedTuple
 
+from attribution import maskers
 from attribution.explainers import batched
 from attribution.explainers import partition_tree
 from attribution.explainers.batched import Explain
-from attribution.explainers.batched import masked_scorer
 from attribution.explainers.batched import Program
-from attribution.explainers.batched import Run
-from attribution.explainers.batched import ScoreFn
+from attribution.explainers.batched import ScoreMasks
 from attribution.explainers.partition_grid import exact_entries
 from attribution.explainers.partition_tree import PartitionTree
+from attribution.maskers import Masker
+from attribution.model_fn import ScoreFn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -38,9 +39,7 @@ GONE = -2.0  # Expanded already, or never queued.
 def partition(
     score_fn: ScoreFn,
     *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
+    masker: Masker = maskers.BLUR,
     max_evals: int = 2000,
     batch_size: int = 10,
     images_per_step: int | None = None,
@@ -48,11 +47,10 @@ def partition(
   """Builds an explainer with the values of `shap.PartitionExplainer`.
 
   Args:
-    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K]. The score
-      of a label is explained as it comes, without a link function.
-    masker: `blur`, `mean` or `constant`, see `attribution.maskers`.
-    blur_kernel: Side of the blur in pixels; None or 0 is half the side.
-    mask_value: Colour of the masks `mean` and `constant`.
+    score_fn: Jittable, (variables, images float32 [B, H, W, C]) -> scores
+      [B, K]. The score of a label is explained as it comes, without a link
+      function.
+    masker: `blur`, `mean` or `constant`.
     max_evals: Model evaluations an image, the two ends included, as in shap.
     batch_size: Evaluations of an image between two looks at the priority
       queue. It is part of the result, because it decides what is expanded
@@ -62,24 +60,19 @@ def partition(
       model's arrays: few enough to fit, and no more than were given.
 
   Returns:
-    `explain(images, labels) -> maps`, see `attribution.explainers`. NumPy or
-    JAX arrays in, NumPy out. It compiles at the first call, for each shape of
-    image, number of classes, and number of images in lockstep.
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`. NumPy or JAX arrays in, NumPy out. It compiles
+    at the first call, for each shape of image, number of classes, and number
+    of images in lockstep, whatever the values of the variables.
 
   Raises:
     InputError: for settings that cannot be met. `explain` raises it for
       images and labels that do not fit each other or the model.
   """
-  options = dict(
-      masker=masker,
-      blur_kernel=blur_kernel,
-      mask_value=mask_value,
-      max_evals=max_evals,
-      batch_size=batch_size,
-  )
-  _check(masker, blur_kernel, max_evals, batch_size)
   return batched.batched(
-      lambda shape: program(score_fn, shape, **options),
+      program(
+          score_fn, masker=masker, max_evals=max_evals, batch_size=batch_size
+      ),
       score_fn,
       images_per_step=images_per_step,
       evals_per_step=2 * _expansions(batch_size),
@@ -88,11 +81,8 @@ def partition(
 
 def program(
     score_fn: ScoreFn,
-    shape: tuple[int, int, int],
     *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
+    masker: Masker = maskers.BLUR,
     max_evals: int = 2000,
     batch_size: int = 10,
 ) -> Program:
@@ -100,30 +90,25 @@ def program(
 
   Args:
     score_fn: With the further arguments see `partition`.
-    shape: (H, W, C) of the images.
+    masker: `blur`, `mean` or `constant`.
+    max_evals: Model evaluations an image.
+    batch_size: Evaluations of an image between two looks at the queue.
 
   Returns:
-    Images float32 [N, H, W, C], classes int32 [N, K'] -> maps
+    Variables, images float32 [N, H, W, C], classes int32 [N, K'] -> maps
     [N, H, W, C, K'].
+
+  Raises:
+    InputError: for settings that cannot be met.
   """
-  _check(masker, blur_kernel, max_evals, batch_size)
-  budget = -(-(max_evals - 2) // 2)
-
-  def build(tree, limit):
-    return _best_first(score_fn, tree, _expansions(batch_size), budget, limit)
-
-  return batched.make_program(
-      build, score_fn, shape,
-      masker=masker, blur_kernel=blur_kernel, mask_value=mask_value,
-  )
-
-
-def _check(
-    masker: str, blur_kernel: int | None, max_evals: int, batch_size: int
-) -> None:
-  batched.check_masker(masker, blur_kernel)
   batched.check_at_least('max_evals', max_evals, 2)
   batched.check_at_least('batch_size', batch_size, 1)
+  budget = -(-(max_evals - 2) // 2)
+
+  def values(tree, score_masks):
+    return _best_first(tree, score_masks, _expansions(batch_size), budget)
+
+  return batched.tree_program(values, score_fn, masker)
 
 
 def _expansions(batch_size: int) -> int:
@@ -173,20 +158,18 @@ class _Expansion(NamedTuple):
 
 
 def _best_first(
-    score_fn: ScoreFn,
-    tree: PartitionTree,
-    expansions: int,
-    budget: int,
-    limit: int,
-) -> Run:
-  """Builds the best-first recursion for a batch of images.
+    tree: PartitionTree, score_masks: ScoreMasks, expansions: int, budget: int
+) -> jax.Array:
+  """Runs the best-first recursion for a batch of images.
 
   Args:
-    score_fn: Images -> scores [B, K].
     tree: Of the images.
+    score_masks: Scores their masks.
     expansions: P, the entries expanded between two looks at the queue.
     budget: How many entries may be expanded for an image.
-    limit: The largest number of images in one call of the model.
+
+  Returns:
+    Maps, float32 [N, H, W, C, K'].
   """
   inner = tree.inner
   # As many entries as there are, if that is less: 2^depth for each node.
@@ -277,33 +260,28 @@ def _best_first(
     new = _Queue(priority, nodes, contexts, f00, f11)
     return _Queue(*map(write, queue, new))
 
-  def run(images, backgrounds, classes):
-    score = masked_scorer(score_fn, images, backgrounds, classes, limit)
-    queue = start(*exact_entries(tree, plan, score)[-1])
+  # The masks of a step are made at the end of the one before it: as a part
+  # of the loop's state they are computed once, where a compiler that merges
+  # them into the masking would compute them anew for every pixel.
+  def step(state):
+    index, left, queue, expansion = state
+    queue = push(queue, index, expansion, score_masks(expansion.keys))
+    queue, left, expansion = pop(queue, left)
+    return index + 1, left, queue, expansion
 
-    # The masks of a step are made at the end of the one before it: as a part
-    # of the loop's state they are computed once, where a compiler that merges
-    # them into the masking would compute them anew for every pixel.
-    def step(state):
-      index, left, queue, expansion = state
-      queue = push(queue, index, expansion, score(expansion.keys))
-      queue, left, expansion = pop(queue, left)
-      return index + 1, left, queue, expansion
-
-    if budget:
-      left = jnp.full(len(images), budget, jnp.int32)
-      queue, left, expansion = pop(queue, left)
-      state = jnp.int32(0), left, queue, expansion
-      state = lax.while_loop(lambda state: state[3].valid.any(), step, state)
-      queue = state[2]
-    credit = (queue.f11 - queue.f00) * jnp.asarray(weights)[queue.nodes, None]
-    credit = jnp.where(queue.priority[..., None] > GONE, credit, 0.0)
-    by_node = jnp.zeros((len(images), len(weights), credit.shape[-1]))
-    rows = jnp.arange(len(images))[:, None]
-    by_node = by_node.at[rows, queue.nodes].add(credit)
-    return partition_tree.spread(tree, by_node)
-
-  return run
+  queue = start(*exact_entries(tree, plan, score_masks)[-1])
+  count, _, classes = queue.f00.shape
+  if budget:
+    left = jnp.full(count, budget, jnp.int32)
+    queue, left, expansion = pop(queue, left)
+    state = jnp.int32(0), left, queue, expansion
+    state = lax.while_loop(lambda state: state[3].valid.any(), step, state)
+    queue = state[2]
+  credit = (queue.f11 - queue.f00) * jnp.asarray(weights)[queue.nodes, None]
+  credit = jnp.where(queue.priority[..., None] > GONE, credit, 0.0)
+  by_node = jnp.zeros((count, len(weights), classes))
+  by_node = by_node.at[jnp.arange(count)[:, None], queue.nodes].add(credit)
+  return partition_tree.spread(tree, by_node)
 
 
 def _first_levels(tree: PartitionTree, expansions: int, budget: int) -> int:

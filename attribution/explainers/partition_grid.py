@@ -6,17 +6,17 @@ so that the masks are the same for every image, and the map of an image
 depends on nothing but the image.
 """
 
-from collections.abc import Callable
-
+from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers import partition_tree
 from attribution.explainers.batched import Explain
-from attribution.explainers.batched import Keys
 from attribution.explainers.batched import Program
-from attribution.explainers.batched import ScoreFn
+from attribution.explainers.batched import ScoreMasks
 from attribution.explainers.partition_tree import ExactPlan
 from attribution.explainers.partition_tree import PartitionTree
+from attribution.maskers import Masker
+from attribution.model_fn import ScoreFn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,9 +25,7 @@ import numpy as np
 def partition_grid(
     score_fn: ScoreFn,
     *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
+    masker: Masker = maskers.BLUR,
     grid: int = 8,
     images_per_step: int | None = None,
 ) -> Explain:
@@ -41,27 +39,23 @@ def partition_grid(
   for 8, and two for the ends.
 
   Args:
-    score_fn: Jittable, images float32 [B, H, W, C] -> scores [B, K]. The score
-      of a label is explained as it comes, without a link function.
-    masker: `blur`, `mean` or `constant`, see `attribution.maskers`.
-    blur_kernel: Side of the blur in pixels; None or 0 is half the side.
-    mask_value: Colour of the masks `mean` and `constant`.
+    score_fn: Jittable, (variables, images float32 [B, H, W, C]) -> scores
+      [B, K]. The score of a label is explained as it comes, without a link
+      function.
+    masker: `blur`, `mean` or `constant`.
     grid: Cells along a side, a power of two.
     images_per_step: Images explained at once; see `partition`.
 
   Returns:
-    `explain(images, labels) -> maps`, see `attribution.explainers`.
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`.
 
   Raises:
     InputError: for settings that cannot be met. `explain` raises it for
       images and labels that do not fit each other or the model.
   """
-  options = dict(
-      masker=masker, blur_kernel=blur_kernel, mask_value=mask_value, grid=grid
-  )
-  _check(masker, blur_kernel, grid)
   return batched.batched(
-      lambda shape: program(score_fn, shape, **options),
+      program(score_fn, masker=masker, grid=grid),
       score_fn,
       images_per_step=images_per_step,
       evals_per_step=16,
@@ -69,79 +63,65 @@ def partition_grid(
 
 
 def program(
-    score_fn: ScoreFn,
-    shape: tuple[int, int, int],
-    *,
-    masker: str = 'blur',
-    blur_kernel: int | None = None,
-    mask_value: float | np.ndarray = 0.0,
-    grid: int = 8,
+    score_fn: ScoreFn, *, masker: Masker = maskers.BLUR, grid: int = 8
 ) -> Program:
   """The same as a pure function, for use inside another jitted one.
 
   Args:
     score_fn: With the further arguments see `partition_grid`.
-    shape: (H, W, C) of the images.
+    masker: `blur`, `mean` or `constant`.
+    grid: Cells along a side, a power of two.
 
   Returns:
-    Images float32 [N, H, W, C], classes int32 [N, K'] -> maps
+    Variables, images float32 [N, H, W, C], classes int32 [N, K'] -> maps
     [N, H, W, C, K'].
+
+  Raises:
+    InputError: for settings that cannot be met.
   """
-  _check(masker, blur_kernel, grid)
+  if grid < 1 or grid & (grid - 1):
+    raise InputError(
+        f'The grid has {grid} cells a side; it must be a power of two.',
+        'grid',
+        'N',
+    )
   splits = 2 * (grid.bit_length() - 1)
 
-  def build(tree, limit):
+  def values(tree, score_masks):
     pixels = np.prod(tree.boxes[:, 1, :2] - tree.boxes[:, 0, :2], axis=1)
     expanded = (tree.depths < splits) & (pixels > 1)
     plan = partition_tree.exact_plan(tree, expanded)
+    entries = exact_entries(tree, plan, score_masks)
+    count, _, classes = entries[0][0].shape
+    credit = jnp.zeros((count, len(tree.sizes), classes))
+    for level, (f00, f11) in enumerate(entries):
+      # Every node of a level is reached in 2^level contexts of one weight.
+      nodes = plan.nodes[level][~plan.expanded[level]]
+      order = np.argsort(nodes, kind='stable')
+      change = (f11 - f00)[:, order]
+      change = change.reshape(count, -1, 2**level, classes)
+      credit = credit.at[:, np.unique(nodes)].set(change.mean(axis=2))
+    return partition_tree.spread(tree, credit)
 
-    def run(images, backgrounds, classes):
-      score = batched.masked_scorer(
-          score_fn, images, backgrounds, classes, limit
-      )
-      credit = jnp.zeros((len(images), len(tree.sizes), classes.shape[1]))
-      for level, (f00, f11) in enumerate(exact_entries(tree, plan, score)):
-        # Every node of a level is reached in 2^level contexts of one weight.
-        nodes = plan.nodes[level][~plan.expanded[level]]
-        order = np.argsort(nodes, kind='stable')
-        change = (f11 - f00)[:, order]
-        change = change.reshape(len(images), -1, 2**level, f00.shape[-1])
-        credit = credit.at[:, np.unique(nodes)].set(change.mean(axis=2))
-      return partition_tree.spread(tree, credit)
-
-    return run
-
-  return batched.make_program(
-      build, score_fn, shape,
-      masker=masker, blur_kernel=blur_kernel, mask_value=mask_value,
-  )
-
-
-def _check(masker: str, blur_kernel: int | None, grid: int) -> None:
-  batched.check_masker(masker, blur_kernel)
-  if grid < 1 or grid & (grid - 1):
-    raise InputError(
-        f'The grid has {grid} cells a side; it must be a power of two. Change '
-        'it with --config.attribution.grid=N.'
-    )
+  return batched.tree_program(values, score_fn, masker)
 
 
 def exact_entries(
-    tree: PartitionTree, plan: ExactPlan, score: Callable[[Keys], jax.Array]
+    tree: PartitionTree, plan: ExactPlan, score_masks: ScoreMasks
 ) -> list[tuple[jax.Array, jax.Array]]:
   """Follows the plan.
 
   Args:
     tree: Of the images.
     plan: Made for it.
-    score: From `batched.masked_scorer`.
+    score_masks: From `batched.masked_scorer`.
 
   Returns:
     For each level the scores f00 and f11, without and with the node, of the
     entries that are not expanded, float32 [N, entries, K'] both.
   """
   nodes, contexts = jnp.asarray(plan.masks, jnp.int32)
-  scores = score(
+  scores = score_masks(
       partition_tree.visibility_keys(tree, nodes[None], contexts[None])
   )
   f00, f11, start, kept = scores[:, :1], scores[:, 1:2], 2, []
