@@ -70,7 +70,7 @@ def measure(name: str, arguments) -> list[str]:
   training = config.classifier.training
   optimizer = train.create_optimizer(training, 1000)
   state = train.initial_state(method, optimizer, seed=0)
-  variables = jax.device_get(train.variables_of(state))
+  variables = jax.device_put(jax.device_get(train.variables_of(state)))
   generator = np.random.default_rng(0)
   shape = (arguments.batch, IMAGES, IMAGES, 3)
   batch = {
@@ -80,13 +80,13 @@ def measure(name: str, arguments) -> list[str]:
   }
   images = jax.device_put(batch['image'])
 
-  def scores(images):
+  def scores(variables, images):
     return jax.nn.softmax(method.predict(variables, images).logits)
 
   forward = jax.jit(scores)
-  flops = operations(forward, images)
+  flops = operations(forward, variables, images)
   forward_rate = arguments.batch / seconds_of(
-      lambda: forward(images), arguments.seconds
+      lambda: forward(variables, images), arguments.seconds
   )
   step = parallel.data_parallel(functools.partial(
       train.train_step, method=method, optimizer=optimizer, training=training,
@@ -104,7 +104,7 @@ def measure(name: str, arguments) -> list[str]:
   few = batch['image'][: arguments.explained]
   labels = batch['label'][: arguments.explained]
   explained_rate = arguments.explained / seconds_of(
-      lambda: explain(few, labels), arguments.seconds
+      lambda: explain(variables, few, labels), arguments.seconds
   )
   reached = flops / arguments.batch * forward_rate / arguments.peak
   # A training step is taken for three forward passes.
