@@ -38,8 +38,9 @@ def explain(
   What is compiled is kept: another call with the same function object, options
   and shapes compiles nothing, whatever the values of `variables`. It is kept
   for the 32 functions used last, and these are kept alive with it. As for
-  `jax.jit`, what a function has closed over is part of it: for a network that
-  goes on learning, give the weights as `variables`.
+  `jax.jit`, the weights that a function or a model object holds are those of
+  its first call: of a network that goes on learning, give the weights as
+  `variables`.
 
   Args:
     score_fn: Any jittable function, images float32 [B, H, W, C] -> scores

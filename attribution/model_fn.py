@@ -119,10 +119,10 @@ def inspect(
   except InputError:
     raise
   except Exception as error:
-    said = str(error).strip().split('\n')[0]
+    said = str(error).strip().split('\n')[0].rstrip('.')
     raise InputError(
         f'JAX cannot trace the scoring function: {type(error).__name__}: '
-        f'{said} It must be a pure function that computes with jax.numpy, of '
+        f'{said}. It must be a pure function that computes with jax.numpy, of '
         'images float32 [B, H, W, C], after the variables where variables are '
         'given, to scores [B, K], for any B and images of the shape '
         f'{shape}. Wrap the model in such a function: of Keras with the JAX '

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Array = np.ndarray | jax.Array
 # A table entry is rank << RANK_SHIFT | bit.
 RANK_SHIFT = 5
 BIT_MASK = 31
@@ -216,7 +217,9 @@ def _separation_tables(shape, lows, highs, axes):
   return tuple(tables), np.stack(intervals, axis=1), split_bits
 
 
-def child_entries(tree, nodes, contexts):
+def child_entries(
+    tree: PartitionTree, nodes: Array, contexts: Array
+) -> tuple[Array, Array]:
   """Lists what the recursion reaches from (node, context) pairs in one step.
 
   With f00 and f11 the scores without and with a node's features, and f10 and
@@ -283,7 +286,9 @@ def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
   return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
 
 
-def child_scores(f00, f11, f10, f01):
+def child_scores(
+    f00: jax.Array, f11: jax.Array, f10: jax.Array, f01: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns both ends of `child_entries`: [..., n, K'] -> [..., n, 4, K']."""
   return (
       jnp.stack([f00, f00, f01, f10], axis=-2),

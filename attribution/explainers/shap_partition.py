@@ -48,7 +48,12 @@ def shap_partition(
   Returns:
     `explain(variables, images, labels) -> maps`, see
     `attribution.explainers`.
+
+  Raises:
+    InputError: for settings that cannot be met.
   """
+  batched.check_at_least('max_evals', max_evals, 2)
+  batched.check_at_least('batch_size', batch_size, 1)
   scale = 255.0 if masker.inpaints else 1.0
   score = numpy_callable(score_fn, batch_size)
   explainers = {}  # One for each image shape: shap builds its tree once.

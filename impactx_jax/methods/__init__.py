@@ -4,6 +4,7 @@ Or a file of the user's own that defines METHOD, a `base.Spec`, given as
 `config.method.name`.
 """
 
+import dataclasses
 import functools
 import json
 from typing import Any
@@ -117,6 +118,8 @@ def create(name: str, config: ConfigDict, problem: Problem) -> Method:
       known[section].pop(field, None)
   for field in spec.scalars:
     known['method'][field] = float(bool(known['method'][field]))
+  if not spec.explains:
+    problem = dataclasses.replace(problem, examples=0, masker=Problem.masker)
   own = user_files.text(config.model.name)
   return _create(spec, json.dumps(known, sort_keys=True), own, problem)
 

@@ -68,8 +68,9 @@ class Problem:
     num_classes: K.
     image_shape: (H, W, C).
     task: A name in `tasks.TASKS`.
-    examples: How many it is trained on.
-    masker: What hides pixels, for a method that explains while it trains.
+    examples: How many it is trained on; 0 for a method that does not explain
+      while it trains, see `Spec.explains`.
+    masker: What hides pixels, for a method that does.
   """
 
   num_classes: int
@@ -151,6 +152,8 @@ class Spec:
     check_data: (config, data) -> None; the same for the data's fingerprint.
     maps: config.method -> which maps it trains on, a key of
       `data.maps.KINDS`; '' for none.
+    explains: Whether it explains while it trains. Only then does `create` learn
+      the number of examples and the masker, which other seeds have others of.
     from_scratch: Whether it trains a classifier from the start, and so as
       `config.classifier.training` says; otherwise `config.method.training`.
     changes: Of `config.method`: a control is a method with other settings.
@@ -170,6 +173,7 @@ class Spec:
   check: Callable[[ConfigDict], None] = lambda config: None
   check_data: Callable[[ConfigDict, dict], None] = lambda config, data: None
   maps: Callable[[ConfigDict], str] = _nothing
+  explains: bool = False
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)
   control: str = ''

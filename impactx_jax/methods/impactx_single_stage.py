@@ -228,6 +228,7 @@ METHOD = base.Spec(
     scalars=('lambda_',),
     check=check,
     check_data=check_data,
+    explains=True,
     from_scratch=True,
     control='impactx_single_stage_lambda0',
     about=impactx.about,

@@ -5,11 +5,12 @@ explainer for each image, and must give the same maps.
 """
 
 from collections.abc import Callable
+import functools
 import importlib
 import zlib
 
-from attribution import maskers
 from attribution.explainers import shap_partition
+from attribution.maskers import Masker
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,24 +24,26 @@ MAX_EVALS = 40
 _COLOUR = (0.2, 0.5, 0.9)
 
 _RNG = np.random.default_rng(0)
-_FILTERS = _RNG.normal(size=(3, 3, 3, 4)).astype(np.float32)
-_DENSE = _RNG.normal(size=(4 * 4 * 4, 3)).astype(np.float32)
+WEIGHTS = {
+    'filters': _RNG.normal(size=(3, 3, 3, 4)).astype(np.float32),
+    'dense': _RNG.normal(size=(4 * 4 * 4, 3)).astype(np.float32),
+}
 
 
-def network_score(images: jax.Array) -> jax.Array:
+def network_score(weights, images: jax.Array) -> jax.Array:
   """A small convolutional network with three classes."""
   features = jax.lax.conv_general_dilated(
-      images, _FILTERS, (2, 2), 'SAME',
+      images, weights['filters'], (2, 2), 'SAME',
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
-  return jnp.tanh(features).reshape(images.shape[0], -1) @ _DENSE
+  return jnp.tanh(features).reshape(images.shape[0], -1) @ weights['dense']
 
 
 _SCORE = jax.jit(network_score)
 
 
 def numpy_score(images: np.ndarray) -> np.ndarray:
-  return np.asarray(_SCORE(np.asarray(images, np.float32)))
+  return np.asarray(_SCORE(WEIGHTS, np.asarray(images, np.float32)))
 
 
 # Four equal squares of four by four: the first halves and quarters that the
@@ -50,7 +53,8 @@ _TIED_WEIGHTS = np.tile(
 ).astype(np.float32)
 
 
-def tied_score(images: jax.Array) -> jax.Array:
+def tied_score(weights, images: jax.Array) -> jax.Array:
+  del weights
   return jnp.stack([(images * _TIED_WEIGHTS).sum(axis=(1, 2, 3))] * 2, axis=1)
 
 
@@ -62,20 +66,18 @@ def make_images(count: int, shape=SHAPE, seed: int = 0) -> np.ndarray:
 
 
 def make_background(images: np.ndarray, masker: str) -> np.ndarray:
-  return np.asarray(maskers.background(
-      images, masker, blur_kernel=3, mask_value=_COLOUR
-  ))
+  return np.asarray(Masker(masker, 3, _COLOUR).background(images))
 
 
-def make_explainer(masker: str = 'blur', score_fn=network_score, **changes):
-  options = {
-      'blur_kernel': 3,
-      'mask_value': _COLOUR,
-      'max_evals': MAX_EVALS,
-      'batch_size': 10,
-      **changes,
-  }
-  return shap_partition(score_fn, masker=masker, **options)
+def make_explainer(
+    masker: str = 'blur', score_fn=network_score, mask_value=_COLOUR, **changes
+):
+  """Makes the reference explainer of (images, labels), of WEIGHTS."""
+  options = {'max_evals': MAX_EVALS, 'batch_size': 10, **changes}
+  explain = shap_partition(
+      score_fn, masker=Masker(masker, 3, mask_value), **options
+  )
+  return functools.partial(explain, WEIGHTS)
 
 
 def shap_maps(
@@ -108,9 +110,9 @@ class Recorder:
   def __call__(self, score_fn, batch_size):
     del batch_size
 
-    def call(images):
+    def call(weights, images):
       self.calls.append(np.array(images, np.float32))
-      return np.asarray(score_fn(images))
+      return np.asarray(score_fn(weights, images))
 
     return call
 

@@ -2,6 +2,7 @@
 
 import attribution
 from attribution.errors import InputError
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +15,90 @@ def means(images):
   """Scores [mean, -mean] of the upper half of an image."""
   mean = images[:, :4].mean(axis=(1, 2, 3))
   return jnp.stack([mean, -mean], axis=1)
+
+
+def weighted_means(weights, images):
+  return means(images) * weights
+
+
+def test_variables_are_given_to_the_scoring_function():
+  def explain(**arguments):
+    return attribution.explain(
+        weighted_means, IMAGES, LABELS, masker='constant', max_evals=60,
+        **arguments,
+    )
+
+  once, thrice = (
+      explain(variables=np.float32([w, 1])) for w in (1, 3)
+  )
+  np.testing.assert_allclose(thrice[[0, 2]], 3 * once[[0, 2]], rtol=1e-5)
+  np.testing.assert_allclose(thrice[1], once[1], rtol=1e-5)
+  with pytest.raises(InputError, match='after the variables'):
+    explain()
+
+
+# The scores are linear, black is what is hidden: all explainers agree.
+@pytest.mark.parametrize(('explainer', 'options'), [
+    ('partition', {'max_evals': 10**4}),
+    ('partition_grid', {'grid': 8}),
+    ('shap_partition', {'max_evals': 10**4}),
+    ('integrated_gradients', {'integration_steps': 1}),
+    ('input_x_gradient', {}),
+])
+def test_every_explainer_can_be_chosen(explainer, options):
+  maps = attribution.explain(
+      means, IMAGES, LABELS, masker='constant', explainer=explainer, **options
+  )
+  expected = IMAGES / 32
+  expected[:, 4:] = 0
+  expected[1] *= -1
+  np.testing.assert_allclose(maps, expected, atol=1e-6)
+
+
+def test_grad_cam_takes_the_model_cut_in_two():
+  layers = attribution.Layers(lambda x: x[:, ::2, ::2], means_of_half)
+  maps = attribution.explain(
+      lambda x: layers.scores(layers.features(x)), IMAGES, [0, 0, 0],
+      explainer='grad_cam', layers=layers,
+  )
+  cam = IMAGES[:, ::2, ::2] / 16
+  expected = jax.image.resize(cam, IMAGES.shape, 'bilinear')
+  np.testing.assert_allclose(maps, expected, rtol=1e-5)
+
+
+def means_of_half(features):
+  mean = features.mean(axis=(1, 2, 3))
+  return jnp.stack([mean, -mean], axis=1)
+
+
+@pytest.mark.parametrize(('options', 'argument'), [
+    ({'explainer': 'shap'}, 'explainer'),
+    ({'explainer': 'grad_cam'}, 'explainer'),
+    ({'masker': 'blurr'}, 'masker'),
+    ({'masker': 'inpaint_ns'}, 'masker'),
+    ({'blur_kernel': -1}, 'blur_kernel'),
+    ({'masker': 'mean', 'mask_value': [0.1, 0.2]}, 'mask_value'),
+    ({'max_evals': 1}, 'max_evals'),
+    ({'batch_size': 0}, 'batch_size'),
+    ({'images_per_step': 0}, 'images_per_step'),
+    ({'explainer': 'partition_grid', 'grid': 3}, 'grid'),
+    (
+        {'explainer': 'integrated_gradients', 'integration_steps': 0},
+        'integration_steps',
+    ),
+])
+def test_errors_name_the_argument(options, argument):
+  with pytest.raises(InputError) as error:
+    attribution.explain(means, IMAGES, LABELS, **options)
+  assert error.value.argument == argument
+  assert f'Change it with {argument}=' in str(error.value)
+  assert '--' not in str(error.value)
+
+
+def test_no_images_give_no_maps():
+  for labels in (np.zeros(0, int), np.zeros((0, 2), int)):
+    maps = attribution.explain(means, IMAGES[:0], labels)
+    assert maps.shape == (0, 8, 8, 1, *labels.shape[1:])
 
 
 def test_maps_sum_to_what_the_image_adds():

@@ -1,9 +1,12 @@
 """Gradient explainers, and what only looks like an explanation."""
 
+import functools
+
 from attribution import explainers
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers.gradients import Layers
+from attribution.maskers import Masker
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,55 +18,60 @@ RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(*SHAPE, 4)).astype(np.float32)
 KERNEL = RNG.normal(size=(3, 3, 3, 5)).astype(np.float32)
 DENSE = RNG.normal(size=(5, 4)).astype(np.float32)
+NETWORK = {'kernel': KERNEL, 'dense': DENSE}
 IMAGES = RNG.random((5, *SHAPE), dtype=np.float32)
 LABELS = np.array([0, 3, 1, 2, 0])
 
 
-def linear(images):
-  return jnp.tensordot(images, WEIGHTS, axes=3)
+def linear(weights, images):
+  return jnp.tensordot(images, weights, axes=3)
 
 
-def features(images):
+def features(weights, images):
   return jnp.tanh(jax.lax.conv_general_dilated(
-      images, KERNEL, (2, 2), 'SAME',
+      images, weights['kernel'], (2, 2), 'SAME',
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   ))
 
 
-def head(features):
-  return features.mean(axis=(1, 2)) @ DENSE
+def head(weights, features):
+  return features.mean(axis=(1, 2)) @ weights['dense']
 
 
-def network(images):
-  return head(features(images))
+def network(weights, images):
+  return head(weights, features(weights, images))
 
 
 LAYERS = Layers(features, head)
 
 
-def make(name, score_fn=network, **options):
-  return explainers.create(name, score_fn, layers=LAYERS, **options)
+def make(name, score_fn=network, weights=NETWORK, **options):
+  """Makes an explainer of (images, labels), of a network and its weights."""
+  explain = explainers.create(name, score_fn, layers=LAYERS, **options)
+  return functools.partial(explain, weights)
 
 
 def test_input_x_gradient_of_a_linear_model_is_its_terms():
-  maps = make('input_x_gradient', linear)(IMAGES, LABELS)
+  maps = make('input_x_gradient', linear, WEIGHTS)(IMAGES, LABELS)
   expected = IMAGES * np.moveaxis(WEIGHTS[..., LABELS], -1, 0)
   np.testing.assert_allclose(maps, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize('masker', ['blur', 'constant'])
-def test_integrated_gradients_of_a_linear_model_are_exact(masker):
-  options = dict(masker=masker, mask_value=0.3, integration_steps=2)
-  maps = make('integrated_gradients', linear, **options)(IMAGES, LABELS)
-  hidden = maskers.background(IMAGES, masker, mask_value=0.3)
+@pytest.mark.parametrize('name', ['blur', 'constant'])
+def test_integrated_gradients_of_a_linear_model_are_exact(name):
+  masker = Masker(name, mask_value=0.3)
+  options = dict(masker=masker, integration_steps=2)
+  explain = make('integrated_gradients', linear, WEIGHTS, **options)
+  maps, hidden = explain(IMAGES, LABELS), masker.background(IMAGES)
   expected = (IMAGES - hidden) * np.moveaxis(WEIGHTS[..., LABELS], -1, 0)
   np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_integrated_gradients_become_complete_with_more_steps():
   rows = np.arange(5)
-  hidden = maskers.background(IMAGES, 'blur')
-  change = np.asarray(network(IMAGES) - network(hidden))[rows, LABELS]
+  hidden = maskers.BLUR.background(IMAGES)
+  change = network(NETWORK, IMAGES) - network(NETWORK, hidden)
+  change = np.asarray(change)[rows, LABELS]
   gaps = [
       np.abs(
           make('integrated_gradients', integration_steps=steps)(IMAGES, LABELS)
@@ -76,7 +84,7 @@ def test_integrated_gradients_become_complete_with_more_steps():
 
 def test_grad_cam_by_hand():
   maps = make('grad_cam')(IMAGES, LABELS)
-  stack = np.asarray(features(IMAGES))
+  stack = np.asarray(features(NETWORK, IMAGES))
   # The head is linear: each weight is the class's, over the number of cells.
   weights = DENSE[:, LABELS].T / (stack.shape[1] * stack.shape[2])
   cam = np.maximum((stack * weights[:, None, None]).sum(-1), 0)
@@ -88,7 +96,7 @@ def test_grad_cam_by_hand():
 
 def test_grad_cam_needs_to_know_where_to_cut():
   with pytest.raises(InputError, match='cut after its last convolution'):
-    explainers.create('grad_cam', network)(IMAGES, LABELS)
+    explainers.create('grad_cam', network)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +117,8 @@ def test_several_classes_are_each_explained(name):
     'name', ['input_x_gradient', 'integrated_gradients', 'grad_cam']
 )
 def test_as_a_part_of_a_jitted_function(name):
-  program = explainers.create_program(name, network, SHAPE, layers=LAYERS)
-  maps = jax.jit(program)(IMAGES, LABELS[:, None])[..., 0]
+  program = explainers.create_program(name, network, layers=LAYERS)
+  maps = jax.jit(program)(NETWORK, IMAGES, LABELS[:, None])[..., 0]
   np.testing.assert_allclose(
       maps, make(name)(IMAGES, LABELS), rtol=1e-5, atol=1e-6
   )

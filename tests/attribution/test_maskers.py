@@ -2,6 +2,8 @@
 
 from attribution import maskers
 from attribution.errors import InputError
+from attribution.maskers import BLUR
+from attribution.maskers import Masker
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def _images(*shape: int) -> np.ndarray:
 )
 def test_blur_is_cv2_blur_of_each_image(shape, side):
   images = _images(*shape)
-  hidden = maskers.background(images, 'blur', blur_kernel=side)
+  hidden = Masker('blur', side).background(images)
   assert hidden.shape == shape
   assert hidden.dtype == np.float32
   for image, blurred in zip(images, hidden, strict=True):
@@ -28,13 +30,12 @@ def test_blur_is_cv2_blur_of_each_image(shape, side):
 
 def test_blur_is_the_mean_of_the_square_around_a_pixel():
   images = _images(2, 6, 10, 3)
-  blurred = maskers.background(images, 'blur', blur_kernel=3)
+  blurred = Masker('blur', 3).background(images)
   np.testing.assert_allclose(
       blurred[:, 2, 4], images[:, 1:4, 3:6].mean(axis=(1, 2)), rtol=1e-5
   )
 
 
-@pytest.mark.parametrize('given', [None, 0])
 @pytest.mark.parametrize(
     ('shape', 'side'),
     [
@@ -46,18 +47,18 @@ def test_blur_is_the_mean_of_the_square_around_a_pixel():
         ((1, 5, 3), 1),
     ],
 )
-def test_blur_is_half_the_shorter_side_by_default(shape, side, given):
+def test_blur_is_half_the_shorter_side_by_default(shape, side):
   images = _images(2, *shape)
   np.testing.assert_array_equal(
-      maskers.background(images, 'blur', blur_kernel=given),
-      maskers.background(images, 'blur', blur_kernel=side),
+      BLUR.background(images),
+      Masker('blur', side).background(images),
   )
 
 
 def test_blur_kernel_changes_the_background():
   images = _images(1, 8, 8, 3)
-  three = maskers.background(images, 'blur', blur_kernel=3)
-  four = maskers.background(images, 'blur', blur_kernel=4)
+  three = Masker('blur', 3).background(images)
+  four = Masker('blur', 4).background(images)
   assert np.abs(three - four).max() > 0.01
 
 
@@ -66,9 +67,7 @@ def test_blur_kernel_changes_the_background():
     'value', [0.25, np.float32(0.25), np.asarray([0.25])]
 )
 def test_one_value_colours_every_channel(masker, value):
-  hidden = maskers.background(
-      _images(2, 4, 6, 3), masker, mask_value=value
-  )
+  hidden = Masker(masker, mask_value=value).background(_images(2, 4, 6, 3))
   assert hidden.dtype == np.float32
   np.testing.assert_array_equal(
       hidden, np.full((2, 4, 6, 3), 0.25, np.float32)
@@ -79,23 +78,22 @@ def test_one_value_colours_every_channel(masker, value):
 @pytest.mark.parametrize('kind', [list, tuple, np.asarray])
 def test_one_value_a_channel(masker, kind):
   # As many channels as columns, so that a mixed-up axis shows.
-  hidden = maskers.background(
-      _images(2, 3, 3, 3), masker, mask_value=kind([0.0, 0.5, 1.0])
-  )
+  value = kind([0.0, 0.5, 1.0])
+  hidden = Masker(masker, mask_value=value).background(_images(2, 3, 3, 3))
   assert hidden.shape == (2, 3, 3, 3)
   for channel, value in enumerate([0.0, 0.5, 1.0]):
     assert (hidden[..., channel] == value).all()
 
 
 def test_constant_is_black_by_default():
-  assert not maskers.background(_images(1, 4, 4, 1), 'constant').any()
+  assert not Masker('constant').background(_images(1, 4, 4, 1)).any()
 
 
 @pytest.mark.parametrize('masker', maskers.INPAINT_MASKERS)
 @pytest.mark.parametrize('shape', [(3, 4, 6, 3), (3, 6, 4, 1)])
 def test_inpainting_leaves_the_mean_colour_of_the_image(masker, shape):
   images = _images(*shape)
-  hidden = maskers.background(images, masker)
+  hidden = Masker(masker).background(images)
   assert hidden.shape == shape
   assert hidden.dtype == np.float32
   for image, background in zip(images, hidden, strict=True):
@@ -109,16 +107,28 @@ def test_inpainting_leaves_the_mean_colour_of_the_image(masker, shape):
 def test_the_images_are_not_changed(masker):
   images = _images(2, 4, 4, 3)
   copy = images.copy()
-  hidden = maskers.background(images, masker, mask_value=0.5)
+  hidden = Masker(masker, mask_value=0.5).background(images)
   hidden += 1  # Nor afterwards, through a shared buffer.
   np.testing.assert_array_equal(images, copy)
 
 
 @pytest.mark.parametrize('masker', maskers.MASKERS)
-def test_every_masker_passes_the_check(masker):
-  maskers.check(masker)
-  maskers.check(masker, 0)
-  maskers.check(masker, 1)
+@pytest.mark.parametrize('kernel', [0, 1, 7])
+def test_every_masker_passes_the_check(masker, kernel):
+  assert Masker(masker, kernel).name == masker
+  assert Masker(masker, kernel).inpaints == masker.startswith('inpaint')
+
+
+@pytest.mark.parametrize('value', [
+    (0.2, 0.5), [0.2, 0.5], np.array([0.2, 0.5]), np.float32([0.2, 0.5]),
+])
+def test_equal_maskers_are_one_key(value):
+  masker = Masker('mean', 3, value)
+  assert {masker: 1}[Masker('mean', 3, (0.2, 0.5))] == 1
+  assert isinstance(masker.mask_value, tuple)
+  assert masker != Masker('constant', 3, value)
+  assert masker != Masker('mean', 3, 0.2)
+  assert Masker('mean', 0, np.float64(0.2)) == Masker('mean', mask_value=0.2)
 
 
 @pytest.mark.parametrize(
@@ -132,30 +142,33 @@ def test_every_masker_passes_the_check(masker):
 )
 def test_an_unknown_masker_suggests_the_nearest(given, nearest):
   with pytest.raises(InputError) as error:
-    maskers.check(given)
+    Masker(given)
   message = str(error.value)
   assert repr(given) in message
   assert f'Did you mean {nearest!r}?' in message
-  assert '--config.attribution.masker=' in message
+  assert message.endswith('Change it with masker=NAME.')
   for masker in maskers.MASKERS:
     assert masker in message
 
 
 def test_a_masker_like_no_other_gets_no_suggestion():
   with pytest.raises(InputError, match='Unknown masker') as error:
-    maskers.check('xyz')
+    Masker('xyz')
   assert 'Did you mean' not in str(error.value)
 
 
 def test_a_negative_blur_kernel_is_refused():
   with pytest.raises(InputError, match='-3 pixels') as error:
-    maskers.check('blur', -3)
-  assert '--config.attribution.blur_kernel=' in str(error.value)
+    Masker('blur', -3)
+  assert str(error.value).endswith('Change it with blur_kernel=N.')
 
 
-def test_background_checks_what_it_is_given():
-  images = _images(1, 4, 4, 3)
-  with pytest.raises(InputError, match='Did you mean'):
-    maskers.background(images, 'blurr')
-  with pytest.raises(InputError, match='-1 pixels'):
-    maskers.background(images, 'blur', blur_kernel=-1)
+@pytest.mark.parametrize(
+    ('value', 'said'),
+    [((0.1, 0.2), 'has 2 numbers'), (np.ones((2, 3)), 'the shape (2, 3)')],
+)
+def test_a_mask_value_of_another_shape_is_refused(value, said):
+  with pytest.raises(InputError) as error:
+    Masker('constant', mask_value=value).background(_images(1, 4, 4, 3))
+  assert said in str(error.value)
+  assert error.value.argument == 'mask_value'

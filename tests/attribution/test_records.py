@@ -8,35 +8,10 @@ from attribution.errors import InputError
 from etils import epath
 import numpy as np
 import pytest
+from tests.attribution.records_fixtures import assert_equal
+from tests.attribution.records_fixtures import make_columns
 
 _CURE = 'Delete the file and make the maps again'
-
-
-def _columns(
-    count: int = 3, *, shape=(4, 6, 3), classes: int = 1, seed: int = 0
-) -> records.Columns:
-  """Random examples, each column as a shard must give it back."""
-  rng = np.random.default_rng(seed)
-  return {
-      'id': np.array([f'train/{seed}_{i:03d}.png' for i in range(count)]),
-      'split': np.array(['train', 'validation'] * count)[:count],
-      'image': rng.integers(0, 256, (count, *shape), np.uint8),
-      'label': rng.integers(0, 1000, count, np.int32),
-      'classes': rng.integers(0, 1000, (count, classes), np.int32),
-      'map': rng.normal(size=(count, *shape, classes)).astype(np.float32),
-      'base_value': rng.normal(size=(count, classes)).astype(np.float32),
-      'full_value': rng.normal(size=(count, classes)).astype(np.float32),
-  }
-
-
-def _assert_equal(read: records.Columns, written: records.Columns) -> None:
-  assert read.keys() == written.keys()
-  for name, column in written.items():
-    np.testing.assert_array_equal(read[name], column, err_msg=name)
-    assert read[name].shape == column.shape, name
-    assert read[name].dtype.kind == column.dtype.kind, name
-    if column.dtype.kind != 'U':
-      assert read[name].dtype == column.dtype, name
 
 
 @pytest.fixture
@@ -46,7 +21,7 @@ def directory(tmp_path) -> epath.Path:
   shards = []
   for i, count in enumerate((3, 2)):
     path = directory / records.shard_name(i, 2)
-    records.write_shard(path, _columns(count, seed=i))
+    records.write_shard(path, make_columns(count, seed=i))
     shards.append({'name': path.name, 'sha256': records.checksum(path)})
   files.write_json(
       directory / records.MANIFEST,
@@ -63,14 +38,14 @@ def directory(tmp_path) -> epath.Path:
 @pytest.mark.parametrize('shape', [(4, 6, 3), (6, 4, 1)])
 @pytest.mark.parametrize('count', [1, 3])
 def test_every_column_comes_back_exactly(tmp_path, count, shape, classes):
-  columns = _columns(count, shape=shape, classes=classes)
+  columns = make_columns(count, shape=shape, classes=classes)
   path = epath.Path(tmp_path) / 'shard'
   records.write_shard(path, columns)
-  _assert_equal(records.read_shard(path), columns)
+  assert_equal(records.read_shard(path), columns)
 
 
 def test_unusual_numbers_come_back_exactly(tmp_path):
-  columns = _columns(2, shape=(1, 3, 1), classes=2)
+  columns = make_columns(2, shape=(1, 3, 1), classes=2)
   unusual = np.array([-0.0, 1e-45, 3.4e38, np.inf, np.nan, 0.1], np.float32)
   columns['map'][0] = unusual.reshape(1, 3, 1, 2)
   columns['base_value'][0] = unusual[:2]
@@ -83,21 +58,21 @@ def test_unusual_numbers_come_back_exactly(tmp_path):
 
 
 def test_images_and_maps_need_not_be_contiguous(tmp_path):
-  columns = _columns(2)
+  columns = make_columns(2)
   for name in ('image', 'map'):
     columns[name] = columns[name][:, ::-1, ::2]
   path = epath.Path(tmp_path) / 'shard'
   records.write_shard(path, columns)
-  _assert_equal(records.read_shard(path), columns)
+  assert_equal(records.read_shard(path), columns)
 
 
 def test_all_classes_weighted_come_back_as_such(tmp_path):
-  columns = _columns(3)
+  columns = make_columns(3)
   columns['classes'][:] = records.WEIGHTED
   assert records.WEIGHTED < 0  # No class.
   path = epath.Path(tmp_path) / 'shard'
   records.write_shard(path, columns)
-  _assert_equal(records.read_shard(path), columns)
+  assert_equal(records.read_shard(path), columns)
 
 
 def test_unmapped_are_the_images_that_could_have_had_a_map():
@@ -113,15 +88,15 @@ def test_unmapped_are_the_images_that_could_have_had_a_map():
 
 def test_an_id_may_be_any_text(tmp_path):
   # The ids of a folder of pictures are its file names.
-  columns = _columns(3)
+  columns = make_columns(3)
   columns['id'] = np.array(['train/Bär/naïve 1.png', '猫.png', 'plain.png'])
   path = epath.Path(tmp_path) / 'shard'
   records.write_shard(path, columns)
-  _assert_equal(records.read_shard(path), columns)
+  assert_equal(records.read_shard(path), columns)
 
 
 def test_the_same_examples_give_the_same_bytes(tmp_path):
-  columns = _columns()
+  columns = make_columns()
   first, second = (epath.Path(tmp_path) / name for name in 'ab')
   records.write_shard(first, columns)
   records.write_shard(second, dict(reversed(columns.items())))
@@ -134,7 +109,7 @@ def test_shards_are_named_by_number_and_count():
 
 def _fail_half_way(path: epath.Path) -> None:
   """Writes a shard of which only the first two examples can be written."""
-  columns = _columns()
+  columns = make_columns()
   columns['classes'] = [*columns['classes'][:2], 'no array']
   with pytest.raises(AttributeError, match='tolist'):
     records.write_shard(path, columns)
@@ -150,26 +125,26 @@ def test_a_write_that_fails_half_way_leaves_no_shard(tmp_path):
 
 def test_a_write_that_fails_half_way_keeps_the_old_shard(tmp_path):
   path = epath.Path(tmp_path) / records.shard_name(0, 1)
-  columns = _columns(2, seed=1)
+  columns = make_columns(2, seed=1)
   records.write_shard(path, columns)
   before = path.read_bytes()
   _fail_half_way(path)
   assert path.read_bytes() == before
-  _assert_equal(records.read_shard(path), columns)
+  assert_equal(records.read_shard(path), columns)
 
 
 def test_a_write_after_a_failed_one_is_whole(tmp_path):
   path = epath.Path(tmp_path) / records.shard_name(0, 1)
   _fail_half_way(path)
-  records.write_shard(path, _columns())
-  _assert_equal(records.read_shard(path), _columns())
+  records.write_shard(path, make_columns())
+  assert_equal(records.read_shard(path), make_columns())
   assert [file.name for file in epath.Path(tmp_path).iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize('kept', ['none', 'one byte', 'half', 'all but one'])
 def test_a_truncated_shard_is_refused(tmp_path, kept):
   path = epath.Path(tmp_path) / 'shard'
-  records.write_shard(path, _columns())
+  records.write_shard(path, make_columns())
   content = path.read_bytes()
   length = {
       'none': 0, 'one byte': 1, 'half': len(content) // 2,
@@ -192,7 +167,7 @@ def _flip(path: epath.Path, position: int) -> None:
 @pytest.mark.parametrize('position', [0, 7, 8, 12, 100, 500, -4, -1])
 def test_a_flipped_bit_is_refused(tmp_path, position):
   path = epath.Path(tmp_path) / 'shard'
-  records.write_shard(path, _columns())
+  records.write_shard(path, make_columns())
   _flip(path, position)
   with pytest.raises(InputError, match='truncated or damaged') as error:
     records.read_shard(path)
@@ -220,8 +195,8 @@ def test_checksum_is_sha256_of_files_of_any_size(tmp_path):
 
 def test_read_gives_all_examples_in_order_and_the_manifest(directory):
   columns, manifest = records.read(directory)
-  first, second = _columns(3, seed=0), _columns(2, seed=1)
-  _assert_equal(
+  first, second = make_columns(3, seed=0), make_columns(2, seed=1)
+  assert_equal(
       columns,
       {name: np.concatenate([first[name], second[name]]) for name in first},
   )
@@ -263,7 +238,7 @@ def test_a_shard_that_lost_its_last_record_is_named(directory):
   # Each record that is left is whole, so only the manifest can tell.
   path = directory / records.shard_name(0, 2)
   records.write_shard(
-      path, {name: column[:2] for name, column in _columns(3).items()}
+      path, {name: column[:2] for name, column in make_columns(3).items()}
   )
   assert len(records.read_shard(path)['id']) == 2
   _read_refused(directory, path)
@@ -278,7 +253,7 @@ def test_a_shard_with_a_flipped_bit_is_named(directory, position):
 
 def test_a_shard_altered_under_a_right_crc_is_named(directory):
   path = directory / records.shard_name(0, 2)
-  columns = _columns(3)
+  columns = make_columns(3)
   columns['map'][0, 0, 0, 0, 0] += 1e-3
   records.write_shard(path, columns)
   records.read_shard(path)  # The shard itself is sound.

@@ -7,6 +7,7 @@ import types
 
 from attribution import records
 from attribution import service
+from attribution.errors import InputError
 import numpy as np
 import pytest
 from tests.attribution import service_fixtures
@@ -42,6 +43,31 @@ def test_every_example_gets_its_map_in_order(finished):
     np.testing.assert_allclose(
         columns[name], scores[rows, examples['label']][:, None], rtol=1e-6
     )
+
+
+def test_every_column_of_the_examples_is_in_the_shards(tmp_path):
+  examples = make_examples()
+  del examples['label']
+  examples |= {
+      'labels': np.eye(COUNT, 7, dtype=np.int8),
+      'boxes': np.arange(COUNT * 8, dtype=np.float32).reshape(COUNT, 2, 4),
+      'mask': examples['image'][..., 0] > 99,
+      'group': np.arange(COUNT, dtype=np.int32),
+  }
+  write_maps(tmp_path, examples=examples)
+  columns, _ = records.read(tmp_path)
+  assert 'label' not in columns
+  for name, column in examples.items():
+    np.testing.assert_array_equal(columns[name], column)
+    assert columns[name].dtype.kind == column.dtype.kind
+
+
+def test_a_column_that_shards_cannot_keep_is_refused_first(tmp_path):
+  linear = Linear()
+  examples = make_examples() | {'names': np.array(['x'] * COUNT)}
+  with pytest.raises(InputError, match="'names'"):
+    write_maps(tmp_path, linear.maker(), examples=examples)
+  assert not linear.explained and not list(tmp_path.iterdir())
 
 
 def test_the_manifest_describes_the_shards(finished):

@@ -58,7 +58,7 @@ def test_ties_are_broken_as_shap_breaks_them(seed):
   explain = make_explainer('constant', tied_score, mask_value=0.0, **budget)
   expected = shap_maps(
       np.zeros(SHAPE, np.float32), images[0], [1],
-      score=lambda x: np.asarray(tied_score(x)), **budget,
+      score=lambda x: np.asarray(tied_score(None, x)), **budget,
   )[..., 0]
   np.testing.assert_allclose(
       explain(images, np.array([1]))[0], expected, atol=1e-6

@@ -89,7 +89,8 @@ def test_ties_do_not_depend_on_neighbours_or_the_global_random_state():
 
 
 def test_images_of_several_shapes_take_turns():
-  def score(images):
+  def score(weights, images):
+    del weights
     return jnp.stack([images.sum(axis=(1, 2, 3))] * 2, axis=1) ** 2
 
   explain = make_explainer('blur', score)
@@ -97,7 +98,8 @@ def test_images_of_several_shapes_take_turns():
     images = make_images(2, shape)
     maps = explain(images, np.array([0, 1]))
     assert maps.shape == images.shape
-    change = score(images) - score(make_background(images, 'blur'))
+    hidden = make_background(images, 'blur')
+    change = score(None, images) - score(None, hidden)
     np.testing.assert_allclose(
         maps.sum(axis=(1, 2, 3)), change[:, 0], rtol=1e-3, atol=1e-2
     )
@@ -132,10 +134,10 @@ def test_the_global_random_state_is_restored():
 
 
 def test_the_global_random_state_is_restored_after_an_error(recorder):
-  def failing(images):
+  def failing(weights, images):
     if len(recorder.calls) > 3:
       raise OSError('the device is gone')
-    return network_score(images)
+    return network_score(weights, images)
 
   np.random.seed(3)
   before = _state()
@@ -166,13 +168,13 @@ def test_batch_size_bounds_what_is_asked_at_once(recorder):
 
 
 def test_bad_options_are_refused_when_it_is_built():
-  def untouched(images):
+  def untouched(weights, images):
     raise AssertionError('compiled before the check')
 
-  with pytest.raises(InputError, match="Did you mean 'blur'"):
-    shap_partition(untouched, masker='blurr')
-  with pytest.raises(InputError, match='-1 pixels'):
-    shap_partition(untouched, blur_kernel=-1)
+  for name in ('max_evals', 'batch_size'):
+    with pytest.raises(InputError, match=f'{name} is 0') as error:
+      shap_partition(untouched, **{name: 0})
+    assert error.value.argument == name
 
 
 def test_it_is_registered():

@@ -60,19 +60,19 @@ def shap_process(folder: str):
     process.wait()
 
 
-def bare_forward(score_fn, images, seconds: float) -> float:
+def bare_forward(params, images, seconds: float) -> float:
   """Returns evaluations/s of the jitted forward pass at its best batch."""
-  jitted = jax.jit(score_fn)
+  jitted, params = jax.jit(common.score_fn), jax.device_put(params)
   sizes = [256, 320, 512, 1024]
   if jax.default_backend() != 'cpu':
     sizes += [4096, 16384, 65536]
   best = 0.0
   for size in sizes:
     batch = jax.device_put(np.resize(images, (size, *images.shape[1:])))
-    jax.block_until_ready(jitted(batch))
+    jax.block_until_ready(jitted(params, batch))
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds / len(sizes):
-      result = [jitted(batch) for _ in range(max(1, 4096 // size))]
+      result = [jitted(params, batch) for _ in range(max(1, 4096 // size))]
       jax.block_until_ready(result)
       count += size * len(result)
     best = max(best, count / (time.perf_counter() - start))
@@ -103,10 +103,9 @@ def main() -> None:
   params = common.train_lenet(
       data['train_images'], data['train_labels'], steps=arguments.train_steps
   )
-  score_fn = common.score_fn(params)
   images = data['test_images'][: arguments.images]
   labels = data['test_labels'][: arguments.images].astype(np.int32)
-  scores = np.asarray(jax.jit(score_fn)(images))
+  scores = np.asarray(jax.jit(common.score_fn)(params, images))
   print(
       f'{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax '
       f'{jax.__version__}; LeNet-5, {len(images)} test images, accuracy '
@@ -114,11 +113,15 @@ def main() -> None:
   )
   ours = {
       batch_size: partition(
-          score_fn, max_evals=arguments.max_evals, batch_size=batch_size
+          common.score_fn,
+          max_evals=arguments.max_evals,
+          batch_size=batch_size,
       )
       for batch_size in BATCH_SIZES
   }
-  maps = {size: explain(images, labels) for size, explain in ours.items()}
+  maps = {
+      size: explain(params, images, labels) for size, explain in ours.items()
+  }
   rates = {name: [] for name in (*BATCH_SIZES, 'shap', 'bare')}
   with tempfile.TemporaryDirectory() as folder:
     np.savez(f'{folder}/data.npz', images=images, labels=labels)
@@ -133,10 +136,10 @@ def main() -> None:
       for _ in range(arguments.rounds):
         for size, explain in ours.items():
           start = time.perf_counter()
-          explain(images, labels)
+          explain(params, images, labels)
           seconds = time.perf_counter() - start
           rates[size].append(len(images) / seconds)
-          rates['bare'].append(bare_forward(score_fn, images, 2.0))
+          rates['bare'].append(bare_forward(params, images, 2.0))
         _, seconds = shap(
             start=0, stop=8, batch_size=SHAP_BATCH_SIZE, **options
         )
@@ -149,7 +152,7 @@ def main() -> None:
     speedup = rate / shap_rate
     efficiency = rate * arguments.max_evals / bare[:, i]
     distance = relative_l2(maps[size], reference[size])
-    ties = find_ties(score_fn, images, labels, distance, size, arguments)
+    ties = find_ties(params, images, labels, distance, size, arguments)
     rows.append([
         f'partition, batch_size {size}',
         f'{np.median(rate):.1f}',
@@ -185,7 +188,7 @@ def main() -> None:
   )
 
 
-def find_ties(score_fn, images, labels, distance, batch_size, arguments):
+def find_ties(params, images, labels, distance, batch_size, arguments):
   """Returns the images beyond the tolerance whose own map is not certain.
 
   shap explains each of them again with other seeds for its ties, and with
@@ -194,9 +197,10 @@ def find_ties(score_fn, images, labels, distance, batch_size, arguments):
   """
   from attribution.explainers.shap_partition import shap_partition
 
-  def rounded(images, phase):
+  def rounded(params, images, phase):
     total = images.sum(axis=(1, 2, 3))[:, None]
-    return score_fn(images) + 6e-8 * jnp.sin(1e4 * total + phase)
+    scores = common.score_fn(params, images)
+    return scores + 6e-8 * jnp.sin(1e4 * total + phase)
 
   ties = []
   for image in np.flatnonzero(distance > TOLERANCE):
@@ -204,10 +208,10 @@ def find_ties(score_fn, images, labels, distance, batch_size, arguments):
     maps = [
         shap_partition(
             fn, max_evals=arguments.max_evals, batch_size=batch_size, seed=seed
-        )(images[row], labels[row])
+        )(params, images[row], labels[row])
         for fn, seed in (
-            (score_fn, 0),
-            (score_fn, 1),
+            (common.score_fn, 0),
+            (common.score_fn, 1),
             *((functools.partial(rounded, phase=i), 0) for i in range(3)),
         )
     ]

@@ -16,7 +16,7 @@ import time
 from attribution.explainers import partition
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax.training import loop
+from impactx_jax import train
 from impactx_jax.configs import common as recipes
 from impactx_jax.methods.base import Task
 from impactx_jax.report import tables
@@ -68,9 +68,9 @@ def measure(name: str, arguments) -> list[str]:
       'baseline', config, Task(10, (IMAGES, IMAGES, 3))
   )
   training = config.classifier.training
-  optimizer = loop.create_optimizer(training, 1000)
-  state = loop.initial_state(method, optimizer, seed=0)
-  variables = jax.device_get(loop.variables_of(state))
+  optimizer = train.create_optimizer(training, 1000)
+  state = train.initial_state(method, optimizer, seed=0)
+  variables = jax.device_put(jax.device_get(train.variables_of(state)))
   generator = np.random.default_rng(0)
   shape = (arguments.batch, IMAGES, IMAGES, 3)
   batch = {
@@ -80,16 +80,16 @@ def measure(name: str, arguments) -> list[str]:
   }
   images = jax.device_put(batch['image'])
 
-  def scores(images):
+  def scores(variables, images):
     return jax.nn.softmax(method.predict(variables, images).logits)
 
   forward = jax.jit(scores)
-  flops = operations(forward, images)
+  flops = operations(forward, variables, images)
   forward_rate = arguments.batch / seconds_of(
-      lambda: forward(images), arguments.seconds
+      lambda: forward(variables, images), arguments.seconds
   )
   step = parallel.data_parallel(functools.partial(
-      loop.train_step, method=method, optimizer=optimizer, training=training,
+      train.train_step, method=method, optimizer=optimizer, training=training,
       seed=0,
   ))
   state, shards = parallel.replicate(state), parallel.shard(batch)
@@ -104,7 +104,7 @@ def measure(name: str, arguments) -> list[str]:
   few = batch['image'][: arguments.explained]
   labels = batch['label'][: arguments.explained]
   explained_rate = arguments.explained / seconds_of(
-      lambda: explain(few, labels), arguments.seconds
+      lambda: explain(variables, few, labels), arguments.seconds
   )
   reached = flops / arguments.batch * forward_rate / arguments.peak
   # A training step is taken for three forward passes.

@@ -76,13 +76,11 @@ def train_lenet(images: np.ndarray, labels: np.ndarray, *, steps: int):
   return params
 
 
-def score_fn(params):
-  """Returns images -> class probabilities."""
+def score_fn(params, images):
+  """Returns the class probabilities of images."""
   method = methods.create('baseline', recipes.get_config(), TASK)
   variables = {'params': params, 'collections': {}}
-  return lambda images: jax.nn.softmax(
-      method.predict(variables, images).logits
-  )
+  return jax.nn.softmax(method.predict(variables, images).logits)
 
 
 def save_params(folder: str, params) -> None:

@@ -17,7 +17,7 @@ from tests.benchmarks import common
 def main() -> None:
   folder = sys.argv[1]
   data = dict(np.load(f'{folder}/data.npz'))
-  score_fn = common.score_fn(common.load_params(folder))
+  params = common.load_params(folder)
   explainers = {}
   # Whatever a library prints must not come between the answers.
   answers, sys.stdout = sys.stdout, sys.stderr
@@ -26,11 +26,15 @@ def main() -> None:
     batch_size = request['batch_size']
     if batch_size not in explainers:
       explainers[batch_size] = shap_partition(
-          score_fn, max_evals=request['max_evals'], batch_size=batch_size
+          common.score_fn,
+          max_evals=request['max_evals'],
+          batch_size=batch_size,
       )
     rows = slice(request['start'], request['stop'])
     start = time.perf_counter()
-    maps = explainers[batch_size](data['images'][rows], data['labels'][rows])
+    maps = explainers[batch_size](
+        params, data['images'][rows], data['labels'][rows]
+    )
     seconds = time.perf_counter() - start
     np.save(f'{folder}/maps.npy', maps)
     print(json.dumps({'seconds': seconds}), file=answers, flush=True)
