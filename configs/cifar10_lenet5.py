@@ -8,12 +8,12 @@
 24 minutes, stage two 48 at most; IMPACTX has 72.45 % (the paper: 70.65 %).
 Over five seeds, with 500 evaluations and a small decoder, IMPACTX gains 0.86
 points on A, and with lambda = 0 or wrong maps it gains as much; over three, a
-LeNet-5 that is widened to as many parameters gains seven (README).
+LeNet-5 that is widened to as many parameters gains seven (docs/results).
 
 CIFAR-10 must be prepared in DATA_DIR, or be downloaded to it with
 --config.data.download=True. The
 learning rate and the augmentation were chosen on validation; the trials are
-in the README.
+in docs/results/cifar10.md.
 """
 
 from impactx_jax.configs import common

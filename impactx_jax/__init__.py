@@ -1,6 +1,6 @@
-"""IMPACTX in JAX and Flax: classifiers that learn from their explanations."""
+"""IMPACTX in JAX and Flax: classifiers, and maps that explain them."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0.dev0'
 
 
 def load(workdir, method: str = ''):

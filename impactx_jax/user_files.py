@@ -5,6 +5,8 @@ defines one name, such as BACKBONE. Each content of a file is run once in a
 process, so that what was made of it is compiled once.
 """
 
+from collections.abc import Iterator
+import contextlib
 import hashlib
 import sys
 import types
@@ -49,14 +51,8 @@ def load(path: str, name: str, kind: Any, flag: str) -> Any:
     raise InputError(
         f'There is no file {path} to take the {what} from.', flag, 'FILE.py'
     )
-  try:
+  with blamed(path, what, flag):
     found = module(path)
-  except Exception as error:  # Whatever the user's file raises.
-    raise InputError(
-        f'The {what} in {path} cannot be loaded: '
-        f'{type(error).__name__}: {error}. Mend the file, or name another with '
-        f'{flag}=FILE.py.'
-    ) from error
   found = getattr(found, name, None)
   if not isinstance(found, kind):
     raise InputError(
@@ -65,6 +61,21 @@ def load(path: str, name: str, kind: Any, flag: str) -> Any:
         f'{flag}=FILE.py.'
     )
   return found
+
+
+@contextlib.contextmanager
+def blamed(path: str, what: str, flag: str) -> Iterator[None]:
+  """Raises InputError, of that file, for whatever is raised inside."""
+  try:
+    yield
+  except InputError:
+    raise
+  except (Exception, SystemExit) as error:  # Whatever the user's file raises.
+    said = ' '.join(str(error).split())
+    raise InputError(
+        f'The {what} in {path} cannot be loaded: {type(error).__name__}: '
+        f'{said}. Mend the file, or name another with {flag}=FILE.py.'
+    ) from error
 
 
 def digest(path: str) -> str:

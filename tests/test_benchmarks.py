@@ -1,8 +1,14 @@
-"""What the benchmarks stand on goes with the methods as they are."""
+"""What the benchmarks stand on goes with the code as it is."""
+
+import argparse
 
 import jax
 import numpy as np
+from tests.benchmarks import attribution
+from tests.benchmarks import backbones
 from tests.benchmarks import common
+from tests.benchmarks import latency
+from tests.benchmarks import training
 
 
 def test_lenet_is_trained_saved_and_read_again(tmp_path):
@@ -12,7 +18,7 @@ def test_lenet_is_trained_saved_and_read_again(tmp_path):
   params = common.train_lenet(images, labels, steps=20)
 
   def accuracy(params):
-    scores = common.score_fn(params)(images[:300])
+    scores = common.score_fn(params, images[:300])
     return (scores.argmax(-1) == labels[:300]).mean()
 
   assert accuracy(params) > accuracy(before) + 0.2
@@ -20,3 +26,27 @@ def test_lenet_is_trained_saved_and_read_again(tmp_path):
   jax.tree.map(
       np.testing.assert_array_equal, common.load_params(tmp_path), params
   )
+  assert attribution.bare_forward(params, images[:2], seconds=0.01) > 0
+
+
+def test_a_backbone_is_measured():
+  arguments = argparse.Namespace(
+      batch=8, dtype='float32', size=0, max_evals=20, explained=2, seconds=0.01,
+      peak=1e9,
+  )
+  name, pixels, operations, *rates = backbones.measure('lenet5', arguments)
+  assert (name, pixels, operations) == ('lenet5', '32', '1')
+  assert len(rates) == 5
+
+
+def test_the_loop_is_measured_for_both_stages():
+  one, classifier = training.measure('baseline', None, steps=2, pairs=1)
+  two, _ = training.measure('impactx', classifier, steps=2, pairs=1)
+  for rates in (one, two):
+    assert rates.shape == (1, 2) and (rates > 0).all()
+
+
+def test_one_forward_pass_is_compared_with_shap(finished_workdir):
+  found = latency.measure(finished_workdir, rounds=1)
+  assert found.keys() == {'one forward pass', 'partition', 'shap'}
+  assert all(len(seconds) == 1 for seconds in found.values())

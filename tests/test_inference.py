@@ -6,16 +6,19 @@ from absl import flags
 from absl.testing import flagsaver
 from attribution.errors import InputError
 import impactx_jax
-from impactx_jax.commands import explain
 from impactx_jax import inference
 from impactx_jax import methods
+from impactx_jax import tasks
+from impactx_jax.commands import explain
 from impactx_jax.stages import trained
-from impactx_jax.stages import artefact
 import jax
+import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 from PIL import Image
 import pytest
+from tests.pipeline_fixtures import read_summary
+from tests.pipeline_fixtures import restored
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
@@ -25,10 +28,8 @@ def test_predicts_what_the_restored_network_does(finished_workdir):
   assert model.method == 'impactx'
   assert model.class_names == tuple('0123456789')
   explained = model.predict(IMAGES)
-  method, variables = trained.network(
-      artefact.open_workdir(finished_workdir), 'impactx'
-  )
-  expected = method.predict(variables, IMAGES / np.float32(255))
+  method, variables = restored(finished_workdir, 'impactx')
+  expected = method.predict(variables, {'image': IMAGES / np.float32(255)})
   np.testing.assert_allclose(
       explained.probabilities, jax.nn.softmax(expected.logits), atol=1e-5
   )
@@ -75,9 +76,7 @@ def test_the_baseline_has_no_map(finished_workdir):
 
 
 def test_r2_is_the_one_of_the_training_run(finished_workdir):
-  summary = artefact.read_summary(
-      artefact.open_workdir(finished_workdir) / 'impactx'
-  )
+  summary = read_summary(finished_workdir / 'impactx')
   assert impactx_jax.load(finished_workdir).map_r2 == summary['map_r2']
   assert impactx_jax.load(finished_workdir, 'baseline').map_r2 is None
 
@@ -103,10 +102,32 @@ def test_a_method_that_was_not_trained_there(finished_workdir):
 
 
 def test_a_method_that_needs_maps(finished_workdir, monkeypatch):
-  network = methods.Method(None, None, None, predicts_from_maps=True)
-  monkeypatch.setattr(trained, 'network', lambda *_: (network, None))
+  network = methods.Method(None, None, None, None, inputs=('image', 'map'))
+  monkeypatch.setattr(trained, 'restore', lambda _: (network, None))
   with pytest.raises(InputError, match='needs the attribution maps'):
     impactx_jax.load(finished_workdir)
+
+
+def test_of_several_labels_each_class_is_there_or_not(
+    finished_workdir, monkeypatch
+):
+  network = methods.Method(
+      tasks.TASKS['multi_label'], None, None,
+      lambda variables, batch: methods.Prediction(
+          variables['scale'] * (batch['image'].mean(axis=(1, 2)) - 0.5)
+      ),
+  )
+  variables = {'scale': jnp.float32(2)}
+  monkeypatch.setattr(trained, 'restore', lambda _: (network, variables))
+  images = np.zeros((2, 32, 32, 3), np.float32)
+  images[0] = [1, 0, 0.5]
+  found = impactx_jax.load(finished_workdir).predict(images)
+  assert found.classes.tolist() == [[1, 0, 1], [0, 0, 0]]
+  sigmoid = 1 / (1 + np.exp(1))  # Of -1.
+  np.testing.assert_allclose(
+      found.probabilities,
+      [[1 - sigmoid, sigmoid, 0.5], [sigmoid] * 3], rtol=1e-6,
+  )
 
 
 @pytest.fixture(autouse=True)

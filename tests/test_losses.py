@@ -12,6 +12,28 @@ def test_cross_entropy_by_hand():
   np.testing.assert_allclose(values, [np.log(2), np.log(10)], rtol=1e-6)
 
 
+def test_binary_cross_entropy_by_hand():
+  # Probabilities 1/2, 1/5 and 3/4 of the three classes.
+  logits = np.log(np.array([[1, 1 / 4, 3], [1, 1 / 4, 3]], np.float32))
+  labels = np.array([[1, 0, 1], [0, 1, 0]])
+  values = losses.binary_cross_entropy(logits, labels)
+  expected = [
+      (np.log(2) + np.log(5 / 4) + np.log(4 / 3)) / 3,
+      (np.log(2) + np.log(5) + np.log(4)) / 3,
+  ]
+  np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(('loss', 'labels'), [
+    (losses.cross_entropy, np.zeros((2, 3), int)),
+    (losses.binary_cross_entropy, np.zeros(2, int)),
+    (losses.binary_cross_entropy, np.zeros((2, 1), int)),
+])
+def test_labels_of_the_other_task_are_refused(loss, labels):
+  with pytest.raises(AssertionError):
+    loss(np.zeros((2, 3)), labels)
+
+
 def test_map_mse_is_the_mean_over_a_map():
   predicted = np.zeros((2, 1, 2, 1), np.float32)
   target = np.array([[[[1.0], [3.0]]], [[[0.0], [-2.0]]]], np.float32)

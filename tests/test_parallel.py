@@ -18,9 +18,10 @@ import attribution
 import numpy as np
 from etils import epath
 import jax
-from impactx_jax import checkpoints, methods, restore, train
+from attribution.maskers import Masker
+from impactx_jax import methods
 from impactx_jax.configs import common
-from impactx_jax.methods.base import Task
+from impactx_jax.training import checkpoints, loop
 
 folder = epath.Path(sys.argv[1])
 config = common.get_config()
@@ -44,33 +45,36 @@ without = {
     split: {k: v for k, v in part.items() if k != 'map'}
     for split, part in parts.items()
 }
+problem = methods.Problem(4, (32, 32, 3), examples=27, masker=Masker('blur'))
 results, trained = {'devices': jax.device_count()}, {}
 for name in ('baseline', 'impactx', 'impactx_single_stage', 'abn'):
-  masking = {'masker': 'blur', 'blur_kernel': 0, 'mask_value': 0.0}
-  task = Task(4, (32, 32, 3), trained.get('baseline'), 27, masking)
-  method = methods.create(name, config, task)
-  fit = train.fit(
+  spec = methods.find(name)
+  classifier = None if spec.from_scratch else trained['baseline']
+  method = methods.create(name, config, problem)
+  history = loop.train(
       method,
-      parts if methods.METHODS[name].maps else without,
+      parts if spec.maps(config.method) else without,
       training=training,
+      section='classifier',
       seed=0,
       directory=folder / name,
+      classifier=classifier,
+      scalars=methods.scalars(name, config),
   )
   trained[name] = checkpoints.restore_variables(
-      folder / name, fit.best_step, restore.shapes(method)
+      folder / name, history.best_epoch['step'], method.shapes(classifier)
   )
   for path, leaf in jax.tree_util.tree_leaves_with_path(trained[name]):
     results[name + jax.tree_util.keystr(path)] = leaf
-  for key, value in fit.history[-1].items():
+  for key, value in history.epochs[-1].items():
     results[name + key] = value
 # Ten images: neither device count divides them.
 images = columns['image'][:10] / np.float32(255)
-method = methods.create('baseline', config, Task(4, (32, 32, 3)))
-score_fn = lambda x: method.predict(trained['baseline'], x).logits
+method = methods.create('baseline', config, problem)
 for name in ('partition', 'partition_grid'):
   results[name] = attribution.explain(
-      score_fn, images, columns['label'][:10], explainer=name, max_evals=60,
-      grid=2,
+      lambda x: method.predict(trained['baseline'], {'image': x}).logits,
+      images, columns['label'][:10], explainer=name, max_evals=60, grid=2,
   )
 np.savez(folder / 'results.npz', **results)
 """

@@ -9,7 +9,7 @@ and what C sees of M. On CIFAR-10 none of it helped. Five fresh seeds, to
 lambda = 0: cells with lambda = 20, -0.06 points [-0.47, +0.34] around
 classifiers of their own, +0.15 [-0.04, +0.34] with the default decoder around
 one; every pixel with lambda = 5, default decoder, -0.01 [-0.17, +0.16]. Nor did
-it on shapes. The README has the numbers.
+it on shapes. docs/results has the numbers.
 """
 
 

@@ -8,7 +8,7 @@ Further, with maps of a classifier that was trained on all labels:
 --config.classifier.workdir=DIR/shared --config.attribution.classifier=DIR2.
 With 5 % of the labels of CIFAR-10 and lambda = 20, five seeds gave +0.68 points
 [-1.06, +2.41] to lambda = 0, and 18 more -0.54 [-1.14, +0.06]; with 10 %, own
-maps or a teacher's, nothing either. The README has the numbers.
+maps or a teacher's, nothing either. docs/results has the numbers.
 """
 
 

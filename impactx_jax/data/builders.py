@@ -21,6 +21,7 @@ DATA_SETS = (
     'digits, shapes, image_folder, and any image-classification data set of '
     'tensorflow-datasets, such as cifar10'
 )
+FLAG = '--config.data.name'
 FOLDER_LAYOUT = 'FOLDER/train/CLASS/PICTURE.png and FOLDER/test/CLASS/…'
 
 
@@ -38,8 +39,9 @@ def find(data):
   options = {'data_dir': data.data_dir} if data.data_dir else {}
   try:
     if user_files.is_file(data.name):
-      own = (*own, builder_class(data.name).name)
-      builder = builder_class(data.name)(**options)
+      with user_files.blamed(data.name, 'builder', FLAG):
+        builder = builder_class(data.name)(**options)
+      own = (*own, builder.name)
     else:
       builder = tfds.builder(data.name, **options)
   except tfds.core.DatasetNotFoundError as error:
@@ -90,14 +92,13 @@ def builder_class(path: str):
   """Returns the TFDS builder that a file of the user's own defines."""
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
-  flag = '--config.data.name'
-  with tfds.core.registered.skip_registering():
-    found = user_files.load(path, 'BUILDER', type, flag)
+  with tfds.core.registered.skip_registration():
+    found = user_files.load(path, 'BUILDER', type, FLAG)
   if not issubclass(found, tfds.core.DatasetBuilder):
     raise InputError(
         f'The BUILDER in {path} is {found.__name__}, which is no builder of '
         'tensorflow-datasets: derive it from tfds.core.GeneratorBasedBuilder, '
-        f'or name another file with {flag}=FILE.py.'
+        f'or name another file with {FLAG}=FILE.py.'
     )
   return found
 

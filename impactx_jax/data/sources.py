@@ -60,6 +60,10 @@ class Dataset:
         'task': self.task,
         'class_names': list(self.class_names),
         'image_shape': list(self.image_shape),
+        'columns': sorted(
+            name for name in self.train
+            if column_lib.kind_of(name) != column_lib.TEXT
+        ),
         'examples': {
             split: len(getattr(self, split)['id'])
             for split in SPLITS
@@ -98,6 +102,7 @@ def load(data, seed: int) -> Dataset:
 @functools.lru_cache(maxsize=1)
 def _load(data_json: str, seed: int) -> Dataset:
   data = ConfigDict(json.loads(data_json))
+  logging.info('Loading %s.', data.name)
   builder = builders.find(data)
   task = tasks.TASKS[builders.task_of(builder, data)]
   splits = set(builder.info.splits)

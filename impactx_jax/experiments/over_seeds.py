@@ -25,8 +25,8 @@ from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.stages import evaluate
 from impactx_jax.stages import method as method_stage
-from impactx_jax.stages import run as run_lib
-from impactx_jax.stages.run import Run
+from impactx_jax.stages import runs as run_lib
+from impactx_jax.stages.runs import Run
 import numpy as np
 
 

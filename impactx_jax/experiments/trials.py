@@ -26,7 +26,7 @@ from impactx_jax.report import figures
 from impactx_jax.stages import artefact
 from impactx_jax.stages import checks
 from impactx_jax.stages import method as method_stage
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 import joblib
 from ml_collections import ConfigDict
 import numpy as np

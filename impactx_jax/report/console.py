@@ -28,20 +28,28 @@ def summary(metrics: dict[str, Any]) -> str:
   """
   baseline = metrics['accuracy']['baseline']
   count = metrics['data']['examples']['test']
+  further = further_measures(metrics)
   rows = [
       [
           figures.title_of(name),
           f'{100 * accuracy:.2f}',
           '' if name == 'baseline' else f'{100 * (accuracy - baseline):+.2f}',
+          *(f'{metrics[measure][name]:.3f}' for measure in further),
           '' if metrics['map_r2'][name] is None
           else f'{metrics["map_r2"][name]:.3f}',
       ]
       for name, accuracy in metrics['accuracy'].items()
   ]
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + table(
-      ['', 'accuracy %', 'against baseline', 'map R2'], rows
+      ['', 'accuracy %', 'against baseline', *further.values(), 'map R2'], rows
   )
   return text + _maps(metrics['maps']) if 'maps' in metrics else text
+
+
+def further_measures(metrics: dict[str, Any]) -> dict[str, str]:
+  """Returns what the task measures beside accuracy, with its titles."""
+  titles = {'f1': 'F1', 'mean_average_precision': 'mAP'}
+  return {name: text for name, text in titles.items() if name in metrics}
 
 
 def _maps(found: dict[str, Any]) -> str:

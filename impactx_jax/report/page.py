@@ -5,6 +5,7 @@ import json
 import shlex
 from typing import Any
 
+from impactx_jax.report import console
 from impactx_jax.report import figures
 import jinja2
 
@@ -68,6 +69,7 @@ def render(
       metrics=metrics,
       title_of=figures.title_of,
       accuracies=_accuracies(metrics),
+      further=list(console.further_measures(metrics).values()),
       measures=_measures(metrics.get('maps')),
       curves=measured and figures.svg(figures.perturbation(measured.curves)),
       gallery=_gallery(measured, class_names) if measured else [],
@@ -89,6 +91,10 @@ def _accuracies(metrics: dict[str, Any]) -> list[dict[str, Any]]:
           'difference': (
               '' if name == 'baseline' else f'{100 * (value - baseline):+.2f}'
           ),
+          'further': [
+              f'{metrics[measure][name]:.3f}'
+              for measure in console.further_measures(metrics)
+          ],
           'r2': (
               '' if metrics['map_r2'][name] is None
               else f'{metrics["map_r2"][name]:.3f}'

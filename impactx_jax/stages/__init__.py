@@ -11,12 +11,12 @@ from impactx_jax.models.weights import pretrained
 from impactx_jax.stages import checks
 from impactx_jax.stages import configs
 from impactx_jax.stages import evaluate
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages.classifier import train_classifier
 from impactx_jax.stages.maps import make_maps
 from impactx_jax.stages.method import train_methods
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 
 STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
 

@@ -97,7 +97,7 @@ class Artefact:
   def load(self) -> dict[str, Any] | None:
     """Returns what its last file says, None while it is not complete."""
     path = self.directory / self.last
-    return files.read_json(path) if path.exists() else None
+    return configs.read_json(path) if path.exists() else None
 
   def finish(self, content: dict[str, Any]) -> None:
     """Writes the last file, once for all processes."""

@@ -138,10 +138,9 @@ def check_fields(config, known=None, path: str = 'config') -> None:
   the pen, and the config of an old workdir can lack one.
   """
   if known is None:
-    name = ''
-    if isinstance(config, ConfigDict) and 'method' in config:
-      name = config.method.get('name', '')
-    known = common.get_config(name if user_files.is_file(str(name)) else '')
+    method = config.get('method') if isinstance(config, ConfigDict) else None
+    name = str(method.get('name')) if isinstance(method, ConfigDict) else ''
+    known = common.get_config(name if user_files.is_file(name) else '')
   if not isinstance(config, ConfigDict):
     raise InputError(
         f'{path} is {config!r}, and must be a ConfigDict, as '

@@ -1,10 +1,10 @@
 """Stage one: trains A on the training split."""
 
 from impactx_jax import methods
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages import training_run
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 
 
 def train_classifier(run: Run) -> None:

@@ -66,7 +66,7 @@ def read(directory: epath.Path) -> ml_collections.ConfigDict:
         f'There is no {CONFIG} in {directory}, so nothing was run there. Give '
         'the --workdir of a run, or begin one with --config=NAME.'
     )
-  content = _with_tuples(files.read_json(path))
+  content = _with_tuples(read_json(path))
   for section, field in USER_FILES:
     name = content.get(section, {}).get(field, '')
     copy = directory / epath.Path(name).name
@@ -76,6 +76,17 @@ def read(directory: epath.Path) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(
       _completed(content, defaults.to_dict())
   ).lock()
+
+
+def read_json(path: epath.Path) -> Any:
+  """Reads what a run has written; raises InputError if it is damaged."""
+  try:
+    return files.read_json(path)
+  except InputError as error:
+    raise InputError(
+        f'{error} What makes it is the same command, with --config and '
+        '--workdir.'
+    ) from error
 
 
 def _completed(content: Any, defaults: Any) -> Any:

@@ -8,6 +8,7 @@ from attribution import files
 from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax import parallel
+from impactx_jax import user_files
 from impactx_jax.data import maps as map_data
 from impactx_jax.evaluation import accuracy
 from impactx_jax.evaluation import explaining
@@ -17,11 +18,12 @@ from impactx_jax.report import figures
 from impactx_jax.report import page
 from impactx_jax.report import panels
 from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
 from impactx_jax.stages import maps as maps_stage
 from impactx_jax.stages import provenance
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 import jax
 import numpy as np
 
@@ -34,8 +36,11 @@ def evaluate(run: Run, again: bool = False) -> None:
     again: Whether to do so also where it is done.
   """
   report = artefact.report(run.workdir, run.config)
-  names = [methods.BASELINE, *run.method_names()]
-  summaries = {name: _summary(run, name) for name in names}
+  names = {
+      user_files.stem(name): name
+      for name in (methods.BASELINE, *run.method_names())
+  }
+  summaries = {short: _summary(run, name) for short, name in names.items()}
   key = {'inputs': {  # As JSON keeps it, which has no tuples.
       'digests': {name: s['digest'] for name, s in summaries.items()},
       'evaluation': json.loads(run.config.evaluation.to_json()),
@@ -66,7 +71,7 @@ def _summary(run: Run, name: str) -> dict[str, Any]:
 def measure(
     run: Run,
     report: artefact.Artefact,
-    names: list[str],
+    names: dict[str, str],
     summaries: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
   """Measures, draws, and returns what `metrics.json` is to say.
@@ -74,15 +79,15 @@ def measure(
   Args:
     run: Whose networks are trained.
     report: Where the page goes.
-    names: Of the networks.
-    summaries: Of their trainings, by name.
+    names: Of the networks, by what they are called.
+    summaries: Of their trainings, likewise.
   """
-  tests = {name: test(run, name) for name in names}
+  tests = {short: test(run, name) for short, name in names.items()}
   report.begin(run.config)
   name, dataset = run.config.method.name, run_lib.dataset(run)
   metrics = {'data': dataset.fingerprint()} | {
       measure: {name: found[measure] for name, found in tests.items()}
-      for measure in tests[name]
+      for measure in tests[methods.BASELINE]
       if measure not in ('label', 'predicted', 'correct', 'digest')
   }
   network, measured = trained.restore(run.trained(name)), None
@@ -137,7 +142,7 @@ def test(run: Run, name: str) -> dict[str, Any]:
   result = run.trained(name)
   summary, path = result.load(), result.directory / artefact.TEST
   if path.exists():
-    found = files.read_json(path)
+    found = configs.read_json(path)
     if found['digest'] == summary['digest']:
       return found
   method, variables = trained.restore(result)

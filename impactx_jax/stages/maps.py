@@ -12,9 +12,9 @@ from impactx_jax.data import maps as map_data
 from impactx_jax.evaluation import explaining
 from impactx_jax.stages import configs
 from impactx_jax.stages import provenance
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 import jax
 
 
@@ -56,17 +56,23 @@ def _write_maps(run: Run) -> None:
       weighted=run.kind == 'weighted',
   )
   run.maps.begin(run.config)
-  service.write_maps(
-      run.maps.directory,
-      map_data.select(dataset, attribution.num_examples, run.seed, run.kind),
-      maker,
-      settings=run_lib.map_key(run, data),
-      facts={'provenance': provenance.collect()},
-      shard_size=attribution.shard_size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      barrier=functools.partial(parallel.barrier, 'maps'),
-  )
+  try:
+    service.write_maps(
+        run.maps.directory,
+        map_data.select(dataset, attribution.num_examples, run.seed, run.kind),
+        maker,
+        settings=run_lib.map_key(run, data),
+        facts={'provenance': provenance.collect()},
+        shard_size=attribution.shard_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        barrier=functools.partial(parallel.barrier, 'maps'),
+    )
+  except InputError as error:
+    raise InputError(
+        f'{error} The directory lies in --workdir=DIR, and '
+        '--config.attribution.num_examples=N says how many are explained.'
+    ) from error
 
 
 def read_maps(run: Run, data) -> records.Columns:

@@ -7,10 +7,10 @@ from impactx_jax.data import maps as map_data
 from impactx_jax.data.columns import count as count_of
 from impactx_jax.evaluation import explaining
 from impactx_jax.stages import maps as maps_stage
-from impactx_jax.stages import run as run_lib
+from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages import training_run
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 
 
 def train_methods(run: Run) -> None:

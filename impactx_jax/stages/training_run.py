@@ -14,9 +14,10 @@ from impactx_jax.data.columns import Columns
 from impactx_jax.data.columns import count as count_of
 from impactx_jax.models.weights import pretrained
 from impactx_jax.report import console
+from impactx_jax.stages import configs
 from impactx_jax.stages import provenance
 from impactx_jax.stages.artefact import Artefact
-from impactx_jax.stages.run import Run
+from impactx_jax.stages.runs import Run
 from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
 from impactx_jax.training import loop
@@ -120,7 +121,7 @@ def _published(
     variables, report = pretrained.start(model, variables, leave=leave)
     print(f'\n{report}\n')
     path = run.classifier.directory / pretrained.REPORT
-    if path.exists() and files.read_json(path)['digest'] != report.digest:
+    if path.exists() and configs.read_json(path)['digest'] != report.digest:
       raise InputError(
           f'{model.pretrained} is not the file that the classifier in '
           f'{run.classifier.workdir} started from. Give that one with '

@@ -61,7 +61,8 @@ def measure(
       total = np.array([x.sum(dtype=np.float64) for x in pair])
       sums[name] = sums.get(name, 0.0) + total
   found = {
-      name: float(total / max(count, 1)) for name, (total, count) in sums.items()
+      name: float(total / max(count, 1))
+      for name, (total, count) in sums.items()
   }
   if 'map_mse' in found:
     variance = float(columns['map'].var(axis=0).mean(dtype=np.float64))

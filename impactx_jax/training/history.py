@@ -31,8 +31,9 @@ class Select:
     words = text.split()
     if len(words) != 2 or words[0] not in ('max', 'min'):
       raise InputError(
-          f'{flag.lstrip("-")} is {text!r}; it must say whether more or less of '
-          "a measure is better, such as 'max accuracy' or 'min cross_entropy'.",
+          f'{flag.lstrip("-")} is {text!r}; it must say whether more or less '
+          "of a measure is better, such as 'max accuracy' or "
+          "'min cross_entropy'.",
           flag, "'max NAME'",
       )
     return cls(words[1], 1 if words[0] == 'max' else -1)

@@ -24,7 +24,7 @@ import tempfile
 import time
 
 from attribution.explainers.partition import partition
-from impactx_jax.report import tables
+from impactx_jax.report import console
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,7 +177,7 @@ def main() -> None:
                '1', '', ''])
   rows.append(['bare forward pass', '', f'{np.median(bare):,.0f}', '', '1',
                ''])
-  print(tables.table(
+  print(console.table(
       ['', 'images/s', 'evaluations/s', 'times shap', 'times bare',
        f'within {TOLERANCE:.0e}'],
       rows,

@@ -9,17 +9,16 @@ which a product of large matrices shows in the same run; and images/s that
 """
 
 import argparse
-import functools
 import os
 import time
 
 from attribution.explainers import partition
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax import train
+from impactx_jax import rng
 from impactx_jax.configs import common as recipes
-from impactx_jax.methods.base import Task
-from impactx_jax.report import tables
+from impactx_jax.report import console
+from impactx_jax.training import loop
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,12 +64,10 @@ def measure(name: str, arguments) -> list[str]:
   )
   config.model.input_size = size = size if SIZES[name] else 0
   method = methods.create(
-      'baseline', config, Task(10, (IMAGES, IMAGES, 3))
+      methods.BASELINE, config, methods.Problem(10, (IMAGES, IMAGES, 3))
   )
-  training = config.classifier.training
-  optimizer = train.create_optimizer(training, 1000)
-  state = train.initial_state(method, optimizer, seed=0)
-  variables = jax.device_put(jax.device_get(train.variables_of(state)))
+  state = loop.initial_state(method, seed=0)
+  variables = jax.device_put(jax.device_get(loop.variables_of(state)))
   generator = np.random.default_rng(0)
   shape = (arguments.batch, IMAGES, IMAGES, 3)
   batch = {
@@ -81,22 +78,24 @@ def measure(name: str, arguments) -> list[str]:
   images = jax.device_put(batch['image'])
 
   def scores(variables, images):
-    return jax.nn.softmax(method.predict(variables, images).logits)
+    return jax.nn.softmax(method.predict(variables, {'image': images}).logits)
 
   forward = jax.jit(scores)
   flops = operations(forward, variables, images)
   forward_rate = arguments.batch / seconds_of(
       lambda: forward(variables, images), arguments.seconds
   )
-  step = parallel.data_parallel(functools.partial(
-      train.train_step, method=method, optimizer=optimizer, training=training,
-      seed=0,
-  ))
+  step = loop.compiled_step(method, flip=False, crop_padding=0)
+  inputs = loop.Inputs(
+      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+      learning_rate=np.float32(0.001),
+      scalars={},
+  )
   state, shards = parallel.replicate(state), parallel.shard(batch)
 
   def update():
     nonlocal state
-    state, _ = step(state, shards)
+    state, _ = step(state, shards, inputs)
     return state.step
 
   train_rate = arguments.batch / seconds_of(update, arguments.seconds)
@@ -139,7 +138,7 @@ def main() -> None:
       f'{jax.__version__}, {arguments.dtype}, batches of {arguments.batch}; '
       f'peak {arguments.peak / 1e9:,.0f} GFLOP/s'
   )
-  print(tables.table(
+  print(console.table(
       ['backbone', 'pixels', 'MFLOP an image', 'forward images/s', 'of peak',
        'training images/s', 'of peak',
        f'explained images/s, {arguments.max_evals} evaluations'],

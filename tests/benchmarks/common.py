@@ -4,13 +4,12 @@ import pathlib
 
 from impactx_jax import methods
 from impactx_jax.configs import common as recipes
-from impactx_jax.methods.base import Task
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-TASK = Task(num_classes=10, image_shape=(32, 32, 3))
+PROBLEM = methods.Problem(num_classes=10, image_shape=(32, 32, 3))
 
 
 def load_images(npz: str, data_dir: str) -> dict[str, np.ndarray]:
@@ -55,8 +54,8 @@ def load_images(npz: str, data_dir: str) -> dict[str, np.ndarray]:
 
 def train_lenet(images: np.ndarray, labels: np.ndarray, *, steps: int):
   """Trains a LeNet-5 with Adam in batches of 64; returns its parameters."""
-  method = methods.create('baseline', recipes.get_config(), TASK)
-  params, collections = method.init(jax.random.key(0))
+  method = methods.create(methods.BASELINE, recipes.get_config(), PROBLEM)
+  params, collections = method.init(jax.random.key(0), None)
   optimizer = optax.adam(1e-3)
 
   @jax.jit
@@ -78,9 +77,9 @@ def train_lenet(images: np.ndarray, labels: np.ndarray, *, steps: int):
 
 def score_fn(params, images):
   """Returns the class probabilities of images."""
-  method = methods.create('baseline', recipes.get_config(), TASK)
+  method = methods.create(methods.BASELINE, recipes.get_config(), PROBLEM)
   variables = {'params': params, 'collections': {}}
-  return jax.nn.softmax(method.predict(variables, images).logits)
+  return jax.nn.softmax(method.predict(variables, {'image': images}).logits)
 
 
 def save_params(folder: str, params) -> None:
@@ -93,8 +92,8 @@ def save_params(folder: str, params) -> None:
 
 def load_params(folder: str):
   """Reads what `save_params` wrote."""
-  method = methods.create('baseline', recipes.get_config(), TASK)
-  shapes, _ = jax.eval_shape(method.init, jax.random.key(0))
+  method = methods.create(methods.BASELINE, recipes.get_config(), PROBLEM)
+  shapes = method.shapes()['params']
   stored = np.load(pathlib.Path(folder) / 'params.npz')
   return jax.tree_util.tree_map_with_path(
       lambda path, _: stored[jax.tree_util.keystr(path)], shapes

@@ -10,15 +10,14 @@ median of the rounds, the smallest and the largest.
 """
 
 import argparse
-import functools
 import time
 
-from impactx_jax.stages import configs
 from impactx_jax import inference
-from impactx_jax.stages import trained
 from impactx_jax.evaluation import explaining
+from impactx_jax.report import console
 from impactx_jax.stages import artefact
-from impactx_jax.report import tables
+from impactx_jax.stages import configs
+from impactx_jax.stages import trained
 import numpy as np
 
 
@@ -28,20 +27,20 @@ def measure(workdir: str, rounds: int) -> dict[str, list[float]]:
   config = configs.read(home)
   attribution = config.attribution
   model = inference.load(home)
-  score_fn = functools.partial(
-      explaining.scores, *trained.network(home, model.method),
-      attribution.explained_output,
+  method, variables = trained.restore(
+      artefact.trained(home, model.method, config)
   )
   images = np.random.default_rng(0).integers(
       0, 256, (rounds + 1, *model.image_shape), np.uint8
   )
-  masking = explaining.masking(attribution, images)
+  masker = explaining.masker(attribution, images)
 
   def explainer(name):
-    attribution.explainer = name
-    explain = explaining.explainer(score_fn, attribution, masking)
+    explain = explaining.explainer(
+        method, attribution, masker, explainer=name
+    )
     return lambda image: explain(
-        image / np.float32(255), np.zeros(1, np.int32)
+        variables, image / np.float32(255), np.zeros(1, np.int32)
     )
 
   ways = {
@@ -77,7 +76,7 @@ def main() -> None:
         f'{1e3 * np.median(values):.2f}',
         f'{np.median(ratio):,.0f} ({ratio.min():,.0f} to {ratio.max():,.0f})',
     ])
-  print(tables.table(['', 'ms an image', 'times the forward pass'], rows))
+  print(console.table(['', 'ms an image', 'times the forward pass'], rows))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ import time
 
 from attribution.explainers.shap_partition import shap_partition
 import numpy as np
-
 from tests.benchmarks import common
 
 

@@ -11,14 +11,13 @@ both and their ratio: the median of the pairs, and the smallest and largest.
 import argparse
 import time
 
-from etils import epath
 from impactx_jax import methods
 from impactx_jax import parallel
-from impactx_jax.training import loop
+from impactx_jax import rng
 from impactx_jax.configs import cifar10_lenet5
 from impactx_jax.data import batches
-from impactx_jax.methods.base import Task
-from impactx_jax.report import tables
+from impactx_jax.report import console
+from impactx_jax.training import loop
 import jax
 import numpy as np
 from tqdm.auto import tqdm
@@ -28,27 +27,28 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   """Returns (examples/s of the loop, of the bare step) for each pair."""
   config = cifar10_lenet5.get_config()
   training = config.classifier.training
-  method = methods.create(
-      name, config, Task(10, (32, 32, 3), classifier)
-  )
+  method = methods.create(name, config, methods.Problem(10, (32, 32, 3)))
   generator = np.random.default_rng(0)
   count = steps * training.batch_size
   columns = {
       'image': generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
       'label': generator.integers(0, 10, count).astype(np.int32),
   }
-  if methods.METHODS[name].maps:
+  if methods.find(name).maps(config.method):
     columns['map'] = generator.normal(size=(count, 32, 32, 3)).astype('float32')
-  optimizer = loop.create_optimizer(training, 10**6)
-  state = loop.initial_state(method, optimizer, seed=0)
+  state = loop.initial_state(method, 0, classifier)
   variables = jax.device_get(loop.variables_of(state))
   state = parallel.replicate(state)
-  step_fn = parallel.data_parallel(
-      lambda state, batch: loop.train_step(
-          state, batch, method=method, optimizer=optimizer, training=training,
-          seed=0,
-      )
+  step_fn = loop.compiled_step(method, training.flip, training.crop_padding)
+  inputs = loop.Inputs(
+      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+      learning_rate=np.float32(0.001),
+      scalars={
+          field: np.float32(value)
+          for field, value in methods.scalars(name, config).items()
+      },
   )
+  rates = np.full(steps, inputs.learning_rate)
 
   def epoch(number):
     return batches.training_epoch(
@@ -57,28 +57,28 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
 
   batch = parallel.shard(next(epoch(0)))
 
-  def loop(state, number):
+  def of_loop(state, number):
     with tqdm(disable=True) as progress:
       return loop.train_epoch(
-          step_fn, state, epoch(number), first_step=0, progress=progress,
-          directory=epath.Path('benchmark'),
+          step_fn, state, epoch(number), inputs=inputs, rates=rates,
+          first_step=0, progress=progress, check=lambda *_: None,
       )[0]
 
   def bare(state, _):
     for _ in range(steps):
-      state, _ = step_fn(state, batch)
+      state, _ = step_fn(state, batch, inputs)
     return state
 
-  state = jax.block_until_ready(bare(loop(state, 0), 0))
-  rates = []
+  state = jax.block_until_ready(bare(of_loop(state, 0), 0))
+  found = []
   for number in range(pairs):
     rate = []
-    for run in (loop, bare):
+    for run in (of_loop, bare):
       start = time.perf_counter()
       state = jax.block_until_ready(run(state, number))
       rate.append(count / (time.perf_counter() - start))
-    rates.append(rate)
-  return np.array(rates), variables
+    found.append(rate)
+  return np.array(found), variables
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
         f'{ratio.min():.3f} to {ratio.max():.3f}',
     ])
   print(f'{jax.devices()[0].device_kind}, jax {jax.__version__}')
-  print(tables.table(
+  print(console.table(
       ['', 'loop examples/s', 'bare step', 'ratio', 'spread'], rows
   ))
 

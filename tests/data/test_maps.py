@@ -1,7 +1,8 @@
 """Which images get maps, and maps as training targets."""
 
+import dataclasses
+
 from impactx_jax import losses
-from impactx_jax import methods
 from impactx_jax.configs import common
 from impactx_jax.data import maps
 from impactx_jax.data import sources
@@ -114,9 +115,33 @@ def test_every_kind_explains_the_same_training_images():
   assert ids['true_class'] == ids['other_class'] == ids['weighted']
 
 
-def test_every_method_trains_on_a_kind_of_maps_that_is_made():
-  for entry in methods.METHODS.values():
-    assert not entry.maps or entry.maps in maps.KINDS
+def test_all_columns_of_the_data_go_with_the_maps():
+  dataset = make_dataset()
+  for columns in (dataset.train, dataset.validation, dataset.test):
+    count = len(columns['id'])
+    columns['mask'] = np.zeros((count, 4, 4, 1), np.uint8)
+    columns['group'] = np.arange(count)
+    columns['file_digest'] = columns['id']  # No text on a device.
+  del dataset.validation['group']  # What one split lacks, none has.
+  chosen = maps.select(dataset, 30, seed=0)
+  assert chosen.keys() == {'id', 'image', 'label', 'mask', 'split', 'classes'}
+  assert {len(column) for column in chosen.values()} == {30}
+
+
+def test_of_several_labels_a_present_class_is_explained():
+  generator = np.random.default_rng(0)
+  dataset = dataclasses.replace(make_dataset(), task='multi_label')
+  for columns in (dataset.train, dataset.validation):
+    columns['labels'] = generator.integers(
+        0, 2, (len(columns.pop('label')), 3), np.int32
+    )
+  chosen = maps.select(dataset, 0, seed=0)
+  some = chosen['labels'].any(axis=1)
+  of_chosen = np.take_along_axis(chosen['labels'], chosen['classes'], axis=1)
+  np.testing.assert_array_equal(of_chosen[:, 0], some)
+  other = maps.select(dataset, 0, 0, 'other_class')
+  assert (other['classes'] != chosen['classes']).all()
+  assert set(other['classes'].ravel()) == {0, 1, 2}
 
 
 def options(**changes):

@@ -57,8 +57,10 @@ def test_fingerprint_describes_the_data_set(digits, shapes):
   assert len(found.pop('digest')) == 64
   assert found == {
       'name': 'digits/1.0.0',
+      'task': 'classification',
       'class_names': list('0123456789'),
       'image_shape': [32, 32, 3],
+      'columns': ['image', 'label'],
       'examples': {
           'train': len(digits.train['id']),
           'validation': 1437 - len(digits.train['id']),
@@ -66,6 +68,7 @@ def test_fingerprint_describes_the_data_set(digits, shapes):
       },
   }
   assert shapes.name == 'shapes/easy/1.0.0'
+  assert shapes.fingerprint()['columns'] == ['image', 'label', 'mask']
   assert shapes.class_names[:2] == ('circle', 'square')
   assert len(ids_of(shapes, 'train', 'validation')) == 4000
   assert len(shapes.test['id']) == 1000
@@ -271,9 +274,10 @@ def test_data_set_of_another_kind_is_refused_before_it_is_prepared(
 ):
   message = refused(name, tmp_path)
   for part in (
-      name, 'not an image-classification data set', '--config.data.name=NAME'
+      f'{name} does not fit', 'needs image and label (of the task class',
+      'labels (of the task multi_label)', '--config.data.name=NAME',
   ):
-    assert part in message
+    assert part in message, message
 
 
 def test_own_data_set_needs_a_folder_to_be_written_to(tmp_path):

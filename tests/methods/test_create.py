@@ -47,7 +47,7 @@ def test_what_is_not_compiled_makes_no_other_method(name, fields):
 
 @pytest.mark.parametrize('fields', [
     {'method__lambda_': 0.0}, {'method__lep_units': 17},
-    {'model__width': 0.5}, {'attribution__grid': 4},
+    {'model__width': 0.5},
 ])
 def test_what_is_compiled_makes_another_method(fields):
   config = make_config()

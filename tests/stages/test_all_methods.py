@@ -2,8 +2,8 @@
 
 import csv
 
-from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
+from impactx_jax.experiments import over_seeds
 import pytest
 from tests import table_fixtures
 from tests.table_fixtures import FILES

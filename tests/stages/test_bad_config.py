@@ -1,19 +1,23 @@
 """Tests for values that the config or the machine cannot take."""
 
+import itertools
+
 from impactx_jax import stages
 from impactx_jax.configs import common
 import jax
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
+from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import case
 from tests.pipeline_fixtures import refused
 from tests.pipeline_fixtures import set_field
 
 no_work = pipeline_fixtures.no_work
 no_data = pipeline_fixtures.no_data
-finished = pipeline_fixtures.finished
 
 NAMES = (
+    ('data.task', 'multilabel', 'multi_label', 'classification'),
     ('method.name', 'impactz', 'impactx', 'impactx_lambda0'),
     ('attribution.masker', 'blurr', 'blur', 'inpaint_telea'),
     ('attribution.explainer', 'shap_partitoin', 'shap_partition', ''),
@@ -31,18 +35,19 @@ NAMES = (
 )
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize(('path', 'given', 'nearest', 'other'), NAMES)
-def test_unknown_name_is_refused_with_the_nearest(
-    tmp_path, path, given, nearest, other
-):
-  config = common.get_config()
-  set_field(config, path, given)
-  refused(
-      config, tmp_path / 'run', 'all', repr(given),
-      f'Did you mean {nearest!r}?', other, f'--config.{path}=',
-  )
-  assert not (tmp_path / 'run').exists()
+pytestmark = pytest.mark.usefixtures('no_work', 'no_data')
+
+
+def test_unknown_name_is_refused_with_the_nearest(tmp_path):
+  for path, given, nearest, other in NAMES:
+    config = common.get_config()
+    set_field(config, path, given)
+    with case(path, given):
+      refused(
+          config, tmp_path / 'run', 'all', repr(given),
+          f'Did you mean {nearest!r}?', other, f'--config.{path}=',
+      )
+      assert not begun(tmp_path)
 
 
 VALUES = (
@@ -66,9 +71,8 @@ VALUES = (
     ('method.training.learning_rate', -0.1),
     ('method.lambda_', -1.0),
     ('method.lambda_', float('nan')),
-    ('method.training.select', 'accuracy'),
+    ('classifier.training.select', 'accuracy'),
     ('method.training.select', 'most accuracy'),
-    ('data.task', 'segmentation'),
     ('method.lep_units', 0),
     ('method.decoder_filters', 0),
     ('method.decoder_start', 0),
@@ -99,36 +103,54 @@ VALUES = (
 )
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize(('path', 'value'), VALUES)
-def test_value_out_of_range_is_refused(tmp_path, path, value):
-  config = common.get_config()
-  if path.startswith('method.refresh'):  # Options of another method.
-    config.method.name = 'impactx_single_stage'
-  set_field(config, path, value)
-  refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
-  assert not (tmp_path / 'run').exists()
+# Of another method: its options are checked where it is what is trained.
+OTHERS = {'method.refresh': 'impactx_single_stage'}
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize(('path', 'value', 'parts'), [
-    ('masker', 'inpaint_telea', ('shap_partition', 'blur')),
-    ('masker', 'inpaint_ns', ('shap_partition', 'blur')),
-    ('grid', 3, ('3', 'power of two')),
-])
-def test_option_that_the_explainer_cannot_meet_is_refused(
-    tmp_path, path, value, parts
+def test_value_out_of_range_is_refused(tmp_path):
+  for path, value in VALUES:
+    config = common.get_config()
+    for prefix, method in OTHERS.items():
+      if path.startswith(prefix):
+        config.method.name = method
+    set_field(config, path, value)
+    with case(path, value):
+      refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
+      assert not begun(tmp_path)
+
+
+def test_options_are_checked_by_the_methods_that_declare_them(
+    tmp_path, monkeypatch
 ):
-  config = common.get_config()
-  config.attribution.explainer = 'partition_grid'
-  set_field(config, f'attribution.{path}', value)
-  refused(
-      config, tmp_path / 'run', 'all', *parts, f'--config.attribution.{path}='
-  )
-  assert not (tmp_path / 'run').exists()
+  for name, path in (
+      ('impactx', 'method.refresh_every'), ('abn', 'method.map_cell'),
+      ('wae', 'method.lambda_'),
+  ):
+    config = common.get_config()
+    config.method.name = name
+    set_field(config, path, -1)
+    with case(name, path), pytest.raises(Reached, match='load'):
+      stages.run(config, tmp_path / 'run')
+  assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
+def test_option_that_the_explainer_cannot_meet_is_refused(tmp_path):
+  for path, value, parts in (
+      ('masker', 'inpaint_telea', ('shap_partition', 'blur')),
+      ('masker', 'inpaint_ns', ('shap_partition', 'blur')),
+      ('grid', 3, ('3', 'power of two')),
+  ):
+    config = common.get_config()
+    config.attribution.explainer = 'partition_grid'
+    set_field(config, f'attribution.{path}', value)
+    with case(path, value):
+      refused(
+          config, tmp_path / 'run', 'all', *parts,
+          f'--config.attribution.{path}=',
+      )
+      assert not begun(tmp_path)
+
+
 def test_the_baseline_is_no_second_method(tmp_path):
   config = common.get_config()
   config.method.name = 'baseline'
@@ -140,7 +162,6 @@ def test_the_baseline_is_no_second_method(tmp_path):
   assert ' baseline,' not in f' {allowed}'
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
 def test_field_that_only_a_recipe_knows_is_refused(tmp_path):
   config = common.get_config()
   with config.unlocked():
@@ -149,50 +170,44 @@ def test_field_that_only_a_recipe_knows_is_refused(tmp_path):
       config, tmp_path / 'run', 'all', "'config.attribution.max_eval'",
       "Did you mean 'config.attribution.max_evals'?", '--config',
   )
-  assert not (tmp_path / 'run').exists()
+  assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('path', ['method', 'classifier.training.patience'])
-def test_field_that_a_recipe_lacks_is_refused(tmp_path, path):
-  config = common.get_config()
-  *sections, name = path.split('.')
-  section = config
-  for part in sections:
-    section = section[part]
-  with config.unlocked():
-    del section[name]
-  refused(config, tmp_path / 'run', 'all', f'config.{path}', '--config')
-  assert not (tmp_path / 'run').exists()
+def test_field_that_a_recipe_lacks_or_leaves_empty_is_refused(tmp_path):
+  for path, how in itertools.product(
+      ('method', 'classifier.training.patience'), ('lacks', 'empty')
+  ):
+    config = common.get_config()
+    *sections, name = path.split('.')
+    section = config
+    for part in sections:
+      section = section[part]
+    with config.unlocked():
+      if how == 'lacks':
+        del section[name]
+      else:
+        section[name] = None
+    with case(path, how):
+      refused(config, tmp_path / 'run', 'all', f'config.{path}', '--config')
+      assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('section', ['classifier', 'method'])
-def test_batch_must_divide_among_the_devices(tmp_path, monkeypatch, section):
+def test_batch_must_divide_among_the_devices(tmp_path, monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 4)
-  config = common.get_config()
-  set_field(config, f'{section}.training.batch_size', 30)
-  refused(
-      config, tmp_path / 'run', 'all', '30', '4 devices', '28 or 32',
-      f'--config.{section}.training.batch_size=N',
-  )
-  assert not (tmp_path / 'run').exists()
+  for section in ('classifier', 'method'):
+    config = common.get_config()
+    set_field(config, f'{section}.training.batch_size', 30)
+    with case(section):
+      refused(
+          config, tmp_path / 'run', 'all', '30', '4 devices', '28 or 32',
+          f'--config.{section}.training.batch_size=N',
+      )
+      assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
-def test_evaluation_runs_on_any_number_of_devices(
-    finished, tiny_config, monkeypatch
-):
-  # The batch of a finished training is no reason to refuse a machine.
-  monkeypatch.setattr(jax, 'device_count', lambda: 3)
-  with pytest.raises(Reached, match='measure'):
-    stages.run(tiny_config, finished, 'evaluate')
-
-
-@pytest.mark.usefixtures('no_work', 'no_data')
 def test_unknown_stage_is_refused(tmp_path, tiny_config):
   refused(
       tiny_config, tmp_path / 'run', 'evalute', "'evalute'",
       "Did you mean 'evaluate'?", 'classifier', '--stage=',
   )
-  assert not (tmp_path / 'run').exists()
+  assert not begun(tmp_path)

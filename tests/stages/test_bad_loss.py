@@ -1,71 +1,67 @@
 """Tests for training whose loss is not a number."""
 
+import dataclasses
 import itertools
 
-from tests.pipeline_fixtures import read_summary
-from impactx_jax.training import checkpoints
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import artefact
+from impactx_jax import tasks
 from impactx_jax.methods.base import Aux
-from impactx_jax.methods.base import Entry
-from impactx_jax.methods.base import Method
-from impactx_jax.methods.base import Prediction
 from impactx_jax.methods.base import mean_metrics
-import jax
+from impactx_jax.training import checkpoints
 import jax.numpy as jnp
 import numpy as np
 from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import read_summary
 from tests.pipeline_fixtures import refused
 
+TASK = tasks.TASKS['classification']
 
-def _linear(task_classes: int, *, nan_at: int | None = None, layers=1):
+
+def _linear(num_classes: int, *, nan_at: int | None = None, layers=1):
   """A method of matrices alone, which compiles in no time.
 
   Args:
-    task_classes: Number of classes.
+    num_classes: Number of classes.
     nan_at: From which update on, counted from 1, the loss is NaN.
     layers: Factors of the matrix.
   """
 
-  def init(rng):
-    del rng
-    sides = [3, *[4] * (layers - 1), task_classes]
+  def init(key, classifier=None):
+    del key, classifier
+    sides = [3, *[4] * (layers - 1), num_classes]
     params = {
         f'layer{i}': jnp.full(shape, 0.1, jnp.float32)
         for i, shape in enumerate(itertools.pairwise(sides))
     }
     return params, {'updates': jnp.zeros((), jnp.int32)}
 
-  def predict(variables, images):
-    logits = images.mean((1, 2))
+  def predict(variables, batch):
+    logits = batch['image'].mean((1, 2))
     for i in range(layers):
       logits = logits @ variables['params'][f'layer{i}']
-    return Prediction(logits)
+    return methods.Prediction(logits)
 
-  def loss(params, collections, batch, rng):
-    del rng
-    logits = predict({'params': params}, batch['image']).logits
-    values = -jnp.take_along_axis(
-        jax.nn.log_softmax(logits), batch['label'][:, None], axis=1
-    )[:, 0]
+  def loss(params, collections, batch, key):
+    del key
+    values = TASK.loss(predict({'params': params}, batch).logits, batch)
     updates = collections['updates'] + 1
     if nan_at is not None:
       values = jnp.where(updates >= nan_at, jnp.nan, values)
     return values.mean(), Aux({'updates': updates}, mean_metrics(loss=values))
 
-  return Method(init, loss, predict)
+  return methods.Method(TASK, init, loss, predict)
 
 
 def _use_linear(monkeypatch, **options) -> None:
-  _use(monkeypatch, lambda _, task: _linear(task.num_classes, **options))
+  method = _linear(10, **options)
+  _use(monkeypatch, lambda config, problem: method)
 
 
 def _use(monkeypatch, create) -> None:
   """Puts another method in the place of stage one's."""
-  monkeypatch.setitem(
-      methods.METHODS, 'baseline', Entry(create, from_scratch=True)
-  )
+  spec = methods.Spec(create, 'linear', from_scratch=True)
+  monkeypatch.setitem(methods.METHODS, methods.BASELINE, spec)
 
 
 def test_loss_that_becomes_nan_stops_and_keeps_the_last_good_checkpoint(
@@ -116,13 +112,14 @@ def test_validation_loss_that_is_nan_is_noticed(
 ):
   method = _linear(10)
 
-  def predict(variables, images):
+  def predict(variables, batch):
     # Good until the second epoch ends.
     spoilt = variables['collections']['updates'] > 20
-    logits = method.predict(variables, images).logits
-    return Prediction(jnp.where(spoilt, jnp.nan, logits))
+    logits = method.predict(variables, batch).logits
+    return methods.Prediction(jnp.where(spoilt, jnp.nan, logits))
 
-  _use(monkeypatch, lambda *_: Method(method.init, method.loss, predict))
+  spoilt = dataclasses.replace(method, predict=predict)
+  _use(monkeypatch, lambda config, problem: spoilt)
   refused(
       tiny_config, tmp_path, 'classifier', 'validation loss is nan', 'step 40,'
   )

@@ -4,10 +4,12 @@ import json
 import os
 
 from impactx_jax import stages
+import jax
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
 from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import case
 from tests.pipeline_fixtures import keep_classifier
 from tests.pipeline_fixtures import refused
 from tests.pipeline_fixtures import set_field
@@ -20,38 +22,39 @@ finished = pipeline_fixtures.finished
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('stage', stages.STAGES)
-def test_workdir_of_another_config_is_refused(finished, tiny_config, stage):
+def test_workdir_of_another_config_is_refused(finished, tiny_config):
   before = (finished / 'config.json').read_bytes()
   set_field(tiny_config, 'seed', 5)
   set_field(tiny_config, 'classifier.training.batch_size', 32)
-  refused(
-      tiny_config, finished, stage, str(finished / 'classifier'),
-      'seed (there: 0; now: 5)',
-      'classifier.training.batch_size (there: 64; now: 32)', '--workdir',
-  )
+  for stage in stages.STAGES:
+    with case(stage):
+      refused(
+          tiny_config, finished, stage, str(finished / 'classifier'),
+          'seed (there: 0; now: 5)',
+          'classifier.training.batch_size (there: 64; now: 32)', '--workdir',
+      )
   assert (finished / 'config.json').read_bytes() == before
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('below', ['', 'run'])
-def test_workdir_that_cannot_be_a_folder_is_refused(
-    tmp_path, tiny_config, below
-):
+def test_workdir_that_cannot_be_a_folder_is_refused(tmp_path, tiny_config):
   (tmp_path / 'file').write_text('mine')
-  refused(
-      tiny_config, tmp_path / 'file' / below, 'all',
-      f'{tmp_path / "file"} is a file', '--workdir=',
-  )
+  for below in ('', 'run'):
+    with case(below):
+      refused(
+          tiny_config, tmp_path / 'file' / below, 'all',
+          f'{tmp_path / "file"} is a file', '--workdir=',
+      )
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
 @pytest.mark.usefixtures('no_work', 'no_data')
 def test_workdir_without_a_run_needs_a_config(tmp_path):
   for stage in ('all', 'evaluate'):
-    refused(
-        None, tmp_path / 'run', stage, str(tmp_path / 'run'), '--config=NAME'
-    )
+    with case(stage):
+      refused(
+          None, tmp_path / 'run', stage, str(tmp_path / 'run'), '--config=NAME'
+      )
   assert not (tmp_path / 'run').exists()
 
 
@@ -77,32 +80,43 @@ def test_evaluation_without_a_trained_method_is_refused(
   assert begun(finished) == {'classifier', 'config.json'}
 
 
-@pytest.mark.usefixtures('no_work', 'no_data')
-@pytest.mark.parametrize('name', [
-    'classifier/config.json', 'classifier/summary.json', 'maps/manifest.json',
-    'report/metrics.json',
-])
-def test_record_that_is_truncated_is_named(finished, tiny_config, name):
-  content = (finished / name).read_bytes()
-  (finished / name).write_bytes(content[: len(content) // 2])
-  refused(tiny_config, finished, 'all', str(finished / name), '--workdir')
-
-
-@pytest.mark.parametrize(('name', 'stage'), [
-    ('config.json', 'classifier'), ('classifier/config.json', 'classifier'),
-    ('classifier/summary.json', 'classifier'), ('maps/manifest.json', 'maps'),
-    ('impactx/config.json', 'impactx'), ('impactx/summary.json', 'impactx'),
-])
-def test_a_record_that_was_deleted_is_made_anew(
-    finished, tiny_config, name, stage
+@pytest.mark.usefixtures('no_work')
+def test_evaluation_runs_on_any_number_of_devices(
+    finished, tiny_config, monkeypatch
 ):
-  before = without_seconds(read_json(finished / name))
-  (finished / name).unlink()
-  stages.run(tiny_config, finished, stage)
-  after = without_seconds(read_json(finished / name))
-  for content in (before, after):
-    content.pop('provenance', None)  # It has the time.
-  assert after == before
+  # The batch of a finished training is no reason to refuse a machine.
+  monkeypatch.setattr(jax, 'device_count', lambda: 3)
+  with pytest.raises(Reached, match='measure'):
+    stages.run(tiny_config, finished, 'evaluate')
+
+
+@pytest.mark.usefixtures('no_work', 'no_data')
+def test_record_that_is_truncated_is_named(finished, tiny_config):
+  for name in (
+      'classifier/config.json', 'classifier/summary.json', 'maps/manifest.json',
+      'impactx/summary.json', 'report/metrics.json',
+  ):
+    content = (finished / name).read_bytes()
+    (finished / name).write_bytes(content[: len(content) // 2])
+    with case(name):
+      refused(tiny_config, finished, 'all', str(finished / name), '--workdir')
+    (finished / name).write_bytes(content)
+
+
+def test_a_record_that_was_deleted_is_made_anew(finished, tiny_config):
+  for name, stage in (
+      ('config.json', 'classifier'), ('classifier/config.json', 'classifier'),
+      ('classifier/summary.json', 'classifier'), ('maps/manifest.json', 'maps'),
+      ('impactx/config.json', 'impactx'), ('impactx/summary.json', 'impactx'),
+  ):
+    before = without_seconds(read_json(finished / name))
+    (finished / name).unlink()
+    with case(name):
+      stages.run(tiny_config, finished, stage)
+      after = without_seconds(read_json(finished / name))
+      for content in (before, after):
+        content.pop('provenance', None)  # It has the time.
+      assert after == before
 
 
 @pytest.mark.usefixtures('no_work')

@@ -4,18 +4,18 @@ import json
 
 from attribution import records
 from attribution import service
-from impactx_jax.stages import run as run_lib
-from impactx_jax.stages import evaluate
-from impactx_jax.stages import configs
-from tests.pipeline_fixtures import restored
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import method as method_stage
-from impactx_jax.stages import artefact
 from impactx_jax.data import maps as map_data
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
+from impactx_jax.stages import evaluate
+from impactx_jax.stages import method as method_stage
+from impactx_jax.stages import runs as run_lib
 import numpy as np
 import pytest
 from tests.conftest import make_tiny_config
+from tests.pipeline_fixtures import restored
 
 
 def make_config(data_dir, finished_workdir, name):
@@ -67,8 +67,7 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
   import jax
 
   columns, _ = records.read(wae_run / 'maps_weighted')
-  method, variables = restored(finished_workdir, 'classifier'
-  )
+  method, variables = restored(finished_workdir, 'classifier')
   images = columns['image'].astype(np.float32) / 255
   probability = jax.nn.softmax(
       method.predict(variables, {'image': images}).logits

@@ -1,23 +1,19 @@
 """What starts from published weights, and files that are refused."""
 
-import functools
 import json
 import os
 import pathlib
 
 from attribution.errors import InputError
-from tests.pipeline_fixtures import read_summary
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax import rng
 from impactx_jax import stages
-from impactx_jax.stages import trained
+from impactx_jax.models.weights import files
+from impactx_jax.models.weights import pretrained
 from impactx_jax.stages import training_run
 from impactx_jax.training import loop
-from impactx_jax.stages import artefact
-from impactx_jax.methods.base import Task
-from impactx_jax.models.weights import pretrained
-from impactx_jax.models.weights import files
 import jax
 import numpy as np
 import pytest
@@ -32,7 +28,9 @@ from tests.keras_fixtures import make_config
 from tests.keras_fixtures import make_keras
 from tests.keras_fixtures import make_method
 from tests.keras_fixtures import start_of
+from tests.pipeline_fixtures import Reached
 from tests.pipeline_fixtures import forbid
+from tests.pipeline_fixtures import read_summary
 
 small_mobilenet = keras_fixtures.small_mobilenet
 CIFAR10 = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '')) / 'cifar10'
@@ -66,11 +64,11 @@ def test_lep_can_start_from_as_trunk_with_its_statistics():
   generator = np.random.default_rng(0)
   classifier = jax.tree.map(
       lambda x: generator.random(x.shape, np.float32),
-      trained.shapes(make_method(config, 32)),
+      make_method(config, 32).shapes(),
   )
-  task = Task(CLASSES, (32, 32, 3), classifier)
-  params, collections = methods.create('impactx', config, task).init(
-      jax.random.key(0)
+  problem = methods.Problem(CLASSES, (32, 32, 3))
+  params, collections = methods.create('impactx', config, problem).init(
+      jax.random.key(0), classifier
   )
   assert_trees_equal(
       params['lep']['trunk'], classifier['params']['trunk']
@@ -104,15 +102,13 @@ def test_head_of_keras_is_left_unless_it_is_asked_for(small_mobilenet):
   )
   assert 'predictions' in str(report)
   many = make_method(config, 32, classes=12)  # Whatever their number.
-  pretrained.start(config.model, trained.shapes(many))
+  pretrained.start(config.model, many.shapes())
 
 
 @pytest.mark.parametrize('name', KERAS)
 def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
   config = make_config(name, 'random')
   config.model.width = 0.25
-  training = config.classifier.training
-  training.schedule = 'constant'
   data = benchmarks.load_images(npz='', data_dir='')
   batch = {
       'image': data['train_images'][:32],
@@ -120,16 +116,17 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       'position': np.arange(32, dtype=np.int32),
   }
   method = make_method(config, 32, classes=10)
-  optimizer = loop.create_optimizer(training, 1)
-  state = loop.initial_state(method, optimizer, 0)
+  state = loop.initial_state(method, seed=0)
   first = jax.device_get(loop.variables_of(state))
-  step = parallel.data_parallel(functools.partial(
-      loop.train_step, method=method, optimizer=optimizer,
-      training=training, seed=0,
-  ))
+  step = loop.compiled_step(method, flip=False, crop_padding=0)
+  inputs = loop.Inputs(
+      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+      learning_rate=np.float32(0.001),
+      scalars={},
+  )
   state = parallel.replicate(state)
   for _ in range(25):
-    state, metrics = step(state, parallel.shard(batch))
+    state, metrics = step(state, parallel.shard(batch), inputs)
   assert metrics['accuracy'][0] / metrics['accuracy'][1] > 0.9
   still = [
       jax.tree_util.keystr(path)
@@ -172,23 +169,28 @@ def run_config(small_mobilenet, data_dir):
 
 
 @pytest.fixture
-def fits(monkeypatch):
-  """What a training run is given, which then trains nothing."""
-  given = {}
-  monkeypatch.setattr(
-      runs, 'fit', lambda *arguments, **options: given.update(options)
-  )
-  return given
+def given(monkeypatch):
+  """What the training loop is given, which then trains nothing."""
+  found = {}
+
+  def train(method, columns, **options):
+    del method, columns
+    found.update(options)
+    raise Reached('train')
+
+  monkeypatch.setattr(loop, 'train', train)
+  return found
 
 
 def test_stage_one_starts_from_keras_weights_and_says_so(
-    small_mobilenet, data_dir, tmp_path, fits, capsys
+    small_mobilenet, data_dir, tmp_path, given, capsys
 ):
   config = run_config(small_mobilenet, data_dir)
-  stages.run(config, tmp_path, 'classifier')
-  fresh = trained.shapes(make_method(config, 32, classes=10))
+  with pytest.raises(Reached):
+    stages.run(config, tmp_path, 'classifier')
+  fresh = make_method(config, 32, classes=10).shapes()
   fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)
-  started = fits['start_from'](fresh)
+  started = given['start_from'](fresh)
   expected, _ = start_of('baseline', small_mobilenet)
   assert_trees_equal(
       started['params']['trunk'], expected['params']['trunk']
@@ -202,24 +204,25 @@ def test_stage_one_starts_from_keras_weights_and_says_so(
 
 
 def test_other_keras_weights_than_a_started_from_are_refused(
-    small_mobilenet, data_dir, tmp_path, fits
+    small_mobilenet, data_dir, tmp_path, given
 ):
   config = run_config(small_mobilenet, data_dir)
-  stages.run(config, tmp_path, 'classifier')
-  fresh = trained.shapes(make_method(config, 32, classes=10))
-  fits['start_from'](fresh)
-  fits['start_from'](fresh)  # The same ones again are no others.
+  with pytest.raises(Reached):
+    stages.run(config, tmp_path, 'classifier')
+  fresh = make_method(config, 32, classes=10).shapes()
+  given['start_from'](fresh)
+  given['start_from'](fresh)  # The same ones again are no others.
   path = tmp_path / 'classifier' / 'pretrained.json'
   report = json.loads(path.read_text())
   path.write_text(json.dumps(report | {'digest': report['digest'][::-1]}))
   with pytest.raises(InputError, match='is not the file that the classifier'):
-    fits['start_from'](fresh)
+    given['start_from'](fresh)
 
 
 def test_wrong_file_for_keras_networks_is_refused_before_any_work(
     small_mobilenet, data_dir, tmp_path, monkeypatch
 ):
-  forbid(monkeypatch, (training_run, 'fit'))
+  forbid(monkeypatch, (training_run, 'train'))
   config = run_config(small_mobilenet, data_dir)
   config.model.width = 0.5
   with pytest.raises(InputError, match='not of mobilenet'):
@@ -239,8 +242,7 @@ def test_wrong_file_for_keras_networks_is_refused_before_any_work(
 def refused(config, size=32, classes=CLASSES) -> str:
   with pytest.raises(InputError) as error:
     models.check(config.model, (size, size, 3))
-    shapes = trained.shapes(make_method(config, size, classes))
-    pretrained.start(config.model, shapes)
+    pretrained.start(config.model, make_method(config, size, classes).shapes())
   assert '--config.' in str(error.value)
   return str(error.value)
 

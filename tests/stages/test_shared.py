@@ -4,19 +4,18 @@ import json
 import pathlib
 import shutil
 
+from attribution import service
 from attribution.errors import InputError
-from impactx_jax.stages import run as run_lib
-from impactx_jax.stages import evaluate
-from impactx_jax.stages import configs
-from tests.pipeline_fixtures import restored
-from tests.pipeline_fixtures import read_summary
-from impactx_jax.training import checkpoints
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import trained
-from impactx_jax.training import loop
-from impactx_jax.stages import artefact
 from impactx_jax.data import sources
+from impactx_jax.evaluation import accuracy
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
+from impactx_jax.stages import evaluate
+from impactx_jax.stages import runs as run_lib
+from impactx_jax.training import checkpoints
+from impactx_jax.training import loop
 import jax
 import numpy as np
 import pytest
@@ -25,6 +24,8 @@ from tests.pipeline_fixtures import Reached
 from tests.pipeline_fixtures import begun
 from tests.pipeline_fixtures import edit_json
 from tests.pipeline_fixtures import keep_classifier
+from tests.pipeline_fixtures import read_summary
+from tests.pipeline_fixtures import restored
 
 no_work = pipeline_fixtures.no_work
 finished = pipeline_fixtures.finished
@@ -32,15 +33,15 @@ config = pipeline_fixtures.sharing
 
 
 @pytest.fixture
-def fits(monkeypatch):
+def trainings(monkeypatch):
   """Keeps what each training is given, in place of training."""
   calls = []
 
-  def fit(method, columns, **options):
+  def train(method, columns, **options):
     calls.append((method, columns, options))
-    raise Reached('fit')
+    raise Reached('train')
 
-  monkeypatch.setattr(loop, 'fit', fit)
+  monkeypatch.setattr(loop, 'train', train)
   return calls
 
 
@@ -59,12 +60,12 @@ def ids(columns) -> tuple[list[str], ...]:
 
 @pytest.mark.parametrize('name', ['abn', 'impactx'])
 def test_another_seed_trains_on_the_split_of_the_classifiers(
-    config, tmp_path, fits, name
+    config, tmp_path, trainings, name
 ):
   config.method.name = name
   with pytest.raises(Reached):
     stages.run(config, tmp_path)
-  ((_, columns, options),) = fits
+  ((_, columns, options),) = trainings
   assert options['seed'] == 1
   ours, theirs = (sources.load(config.data, seed) for seed in (1, 0))
   found = ids(columns)
@@ -79,41 +80,30 @@ def test_another_seed_trains_on_the_split_of_the_classifiers(
 
 
 def test_m_is_the_classifier_of_the_other_workdir(
-    config, tmp_path, finished_workdir, monkeypatch
+    config, tmp_path, trainings, finished_workdir
 ):
-  create, tasks = methods.create, []
-
-  def keep_task(name, config, task):
-    if name != 'impactx':
-      return create(name, config, task)
-    tasks.append(task)
-    raise Reached('impactx')
-
-  monkeypatch.setattr(methods, 'create', keep_task)
   with pytest.raises(Reached):
     stages.run(config, tmp_path, 'impactx')
-  _, wanted = restored(finished_workdir, 'classifier'
-  )
-  jax.tree.map(
-      np.testing.assert_array_equal, tasks[0].classifier, wanted
-  )
+  ((_, _, options),) = trainings
+  _, wanted = restored(finished_workdir, 'classifier')
+  jax.tree.map(np.testing.assert_array_equal, options['classifier'], wanted)
 
 
 def test_maps_are_those_of_the_other_workdir(
-    config, tmp_path, fits, finished_workdir
+    config, tmp_path, trainings, finished_workdir
 ):
   shutil.copytree(finished_workdir, tmp_path / 'home')
   config.attribution.workdir = str(tmp_path / 'home')
   with pytest.raises(Reached):
     stages.run(config, tmp_path / 'run')
-  ((_, shared, _),) = fits
+  ((_, shared, _),) = trainings
   assert begun(tmp_path / 'run') == {'config.json', 'impactx'}
   # The same as in the run that made them.
   shutil.rmtree(tmp_path / 'home' / 'impactx')
   own = configs.read(tmp_path / 'home')
   with pytest.raises(Reached):
     stages.run(own, tmp_path / 'home', 'impactx')
-  (_, (_, columns, _)) = fits
+  (_, (_, columns, _)) = trainings
   for split, part in columns.items():
     for field, column in part.items():
       np.testing.assert_array_equal(shared[split][field], column)
@@ -125,7 +115,7 @@ def test_without_a_workdir_of_maps_they_are_made_of_the_shared_classifier(
   config.attribution.workdir = ''
   calls = []
 
-  def write_maps(directory, examples, teacher, *, settings, **_):
+  def write_maps(directory, examples, maker, *, settings, **_):
     calls.append((directory, examples, settings))
     raise Reached('write_maps')
 
@@ -198,7 +188,8 @@ def test_a_network_that_shares_its_classifier_is_restored(shared_run):
   assert checkpoints.digest(variables) == summary['digest']
   # Which holds M, so it is enough to predict with.
   images = np.zeros((1, 32, 32, 3), np.float32)
-  assert method.predict(variables, images).logits.shape == (1, 10)
+  prediction = method.predict(variables, {'image': images})
+  assert prediction.logits.shape == (1, 10)
 
 
 def test_a_shared_run_goes_on_without_its_config(shared_run, monkeypatch):
@@ -243,7 +234,7 @@ def test_what_is_known_of_the_test_split_is_not_measured_again(
   assert measured == json.loads(path.read_text())
   edit_json(path, accuracy=0.125)
   with monkeypatch.context() as patch:
-    pipeline_fixtures.forbid(patch, (evaluate, 'test'))
+    pipeline_fixtures.forbid(patch, (accuracy, 'test'))
     assert evaluate.test(run, 'impactx') == measured | {'accuracy': 0.125}
   # Of another training it says nothing.
   edit_json(path, digest=measured['digest'][::-1])
@@ -256,10 +247,7 @@ def test_test_results_are_those_of_each_network(finished_workdir, tiny_config):
   labels = run_lib.dataset(run).test['label'].tolist()
   for name in (methods.BASELINE, 'impactx', methods.CONTROL):
     result = evaluate.test(run, name)
-    home, stage = run.place(name)
-    assert result['digest'] == read_summary(
-        home.workdir / stage
-    )['digest']
+    assert result['digest'] == run.trained(name).load()['digest']
     assert result['label'] == labels
     correct = np.array(result['predicted']) == labels
     assert result['accuracy'] == pytest.approx(correct.mean())

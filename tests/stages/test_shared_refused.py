@@ -3,12 +3,13 @@
 import json
 
 from attribution.errors import InputError
-from impactx_jax.experiments import over_seeds
 from impactx_jax import stages
+from impactx_jax.experiments import over_seeds
 import pytest
 from tests import pipeline_fixtures
 from tests.pipeline_fixtures import Reached
 from tests.pipeline_fixtures import begun
+from tests.pipeline_fixtures import case
 from tests.pipeline_fixtures import edit_json
 from tests.pipeline_fixtures import refused
 from tests.pipeline_fixtures import set_field
@@ -18,28 +19,31 @@ finished = pipeline_fixtures.finished
 config = pipeline_fixtures.sharing
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize(('path', 'value', 'there'), [
-    ('data.validation_fraction', 0.2, 0.1),
-    ('data.label_fraction', 0.5, 1.0),
-    ('data.name', 'shapes', 'digits'),
-    ('model.width', 2.0, 1.0),
-    ('model.pooling', 'mean', 'max'),
-])
-@pytest.mark.parametrize('stage', ['all', 'impactx', 'evaluate'])
+pytestmark = pytest.mark.usefixtures('no_work')
+
+
 def test_a_classifier_of_other_data_or_another_model_is_refused(
-    config, finished_workdir, tmp_path, stage, path, value, there
+    config, finished_workdir, tmp_path
 ):
-  set_field(config, path, value)
-  refused(
-      config, tmp_path / 'run', stage, str(finished_workdir),
-      f'{path} (there: {there!r}; now: {value!r})',
-      '--config.classifier.workdir=',
-  )
-  assert not begun(tmp_path / 'run')
+  for path, value, there in (
+      ('data.validation_fraction', 0.2, 0.1),
+      ('data.label_fraction', 0.5, 1.0),
+      ('data.name', 'shapes', 'digits'),
+      ('model.width', 2.0, 1.0),
+      ('model.pooling', 'mean', 'max'),
+  ):
+    other = config.copy_and_resolve_references()
+    set_field(other, path, value)
+    for stage in ('all', 'impactx', 'evaluate'):
+      with case(path, stage):
+        refused(
+            other, tmp_path / 'run', stage, str(finished_workdir),
+            f'{path} (there: {there!r}; now: {value!r})',
+            '--config.classifier.workdir=',
+        )
+        assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
 def test_how_the_classifier_was_trained_need_not_agree(config, tmp_path):
   # It says how a method that starts from scratch is trained here.
   config.classifier.training.epochs = 99
@@ -48,40 +52,34 @@ def test_how_the_classifier_was_trained_need_not_agree(config, tmp_path):
     stages.run(config, tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('stage', ['all', 'classifier', 'maps', 'impactx'])
-def test_a_home_without_a_classifier_is_refused(
-    finished, config, tmp_path, stage
-):
+def test_a_home_without_a_classifier_is_refused(finished, config, tmp_path):
   (finished / 'classifier' / 'summary.json').unlink()
   config.classifier.workdir = str(finished)
   config.attribution.workdir = ''
-  refused(
-      config, tmp_path / 'run', stage, str(finished), 'no trained classifier',
-      '--config.classifier.workdir=',
-  )
-  assert not begun(tmp_path / 'run')
+  for stage in ('all', 'classifier', 'maps', 'impactx'):
+    with case(stage):
+      refused(
+          config, tmp_path / 'run', stage, str(finished),
+          'no trained classifier', '--config.classifier.workdir=',
+      )
+      assert not begun(tmp_path / 'run')
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('section', ['classifier', 'attribution'])
-@pytest.mark.parametrize('kind', ['missing', 'empty', 'file'])
-def test_a_workdir_that_is_none_is_refused(config, tmp_path, section, kind):
-  other = tmp_path / 'other'
-  if kind == 'empty':
-    other.mkdir()
-  if kind == 'file':
-    other.write_text('mine')
-  config[section].workdir = str(other)
-  refused(
-      config, tmp_path / 'run', 'all', str(other),
-      f'--config.{section}.workdir=',
-  )
-  assert not begun(tmp_path / 'run')
-  assert other.exists() == (kind != 'missing')
+def test_a_workdir_that_is_none_is_refused(config, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'file').write_text('mine')
+  for section in ('classifier', 'attribution'):
+    for kind in ('missing', 'empty', 'file'):
+      other = config.copy_and_resolve_references()
+      other[section].workdir = str(tmp_path / kind)
+      with case(section, kind):
+        refused(
+            other, tmp_path / 'run', 'all', str(tmp_path / kind),
+            f'--config.{section}.workdir=',
+        )
+        assert begun(tmp_path) == {'empty', 'file'}
 
 
-@pytest.mark.usefixtures('no_work')
 def test_shared_maps_of_another_classifier_are_refused(
     finished, config, tmp_path
 ):
@@ -92,52 +90,52 @@ def test_shared_maps_of_another_classifier_are_refused(
   config.classifier.workdir = str(finished)
   refused(
       config, tmp_path / 'run', 'impactx', config.attribution.workdir,
-      'another classifier_digest',
+      'another classifier_digest', '--config.attribution.workdir=',
   )
   assert not begun(tmp_path / 'run')
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('stage', ['all', 'maps', 'impactx'])
 def test_shared_maps_without_their_classifier_are_refused_before_stage_one(
-    config, finished_workdir, tmp_path, stage
+    config, finished_workdir, tmp_path
 ):
   config.classifier.workdir = ''
-  refused(
-      config, tmp_path / 'run', stage, str(finished_workdir),
-      '--config.classifier.workdir=',
-  )
-  assert not begun(tmp_path / 'run')
+  for stage in ('all', 'maps', 'impactx'):
+    with case(stage):
+      refused(
+          config, tmp_path / 'run', stage, str(finished_workdir),
+          '--config.classifier.workdir=',
+      )
+      assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize('stage', ['all', 'impactx'])
-def test_shared_maps_of_other_settings_are_refused(config, tmp_path, stage):
+def test_shared_maps_of_other_settings_are_refused(config, tmp_path):
   config.attribution.max_evals = 50
-  refused(
-      config, tmp_path / 'run', stage, config.attribution.workdir,
-      'another attribution', '50',
-  )
-  assert not begun(tmp_path / 'run')
+  for stage in ('all', 'impactx'):
+    with case(stage):
+      refused(
+          config, tmp_path / 'run', stage, config.attribution.workdir,
+          'another attribution', '50', '--config.attribution.workdir=',
+      )
+      assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
-@pytest.mark.parametrize(('path', 'value', 'part'), [
-    ('seed', 8, 'another seed'),
-    ('data.validation_fraction', 0.2, 'another validation_fraction'),
-])
 def test_a_teachers_maps_of_another_split_are_refused_before_stage_one(
-    config, finished_workdir, tmp_path, path, value, part
+    config, finished_workdir, tmp_path
 ):
   config.seed = 0
   config.classifier.workdir = ''
   config.attribution.classifier = str(finished_workdir)
-  set_field(config, path, value)
-  refused(config, tmp_path / 'run', 'all', config.attribution.workdir, part)
-  assert not begun(tmp_path / 'run')
+  for path, value in (('seed', 8), ('data.validation_fraction', 0.2)):
+    other = config.copy_and_resolve_references()
+    set_field(other, path, value)
+    with case(path):
+      refused(
+          other, tmp_path / 'run', 'all', config.attribution.workdir,
+          f'another {path.rpartition(".")[2]}',
+      )
+      assert not begun(tmp_path)
 
 
-@pytest.mark.usefixtures('no_work')
 def test_a_table_refuses_shared_maps_before_its_first_training(
     config, tmp_path
 ):
@@ -148,7 +146,6 @@ def test_a_table_refuses_shared_maps_before_its_first_training(
   assert not (tmp_path / 'table').exists()
 
 
-@pytest.mark.usefixtures('no_work')
 def test_paths_to_other_workdirs_are_recorded_as_absolute(
     config, tmp_path, finished_workdir, monkeypatch
 ):

@@ -2,13 +2,13 @@
 
 import json
 
-from impactx_jax.stages import configs
-from tests.pipeline_fixtures import restored
 from impactx_jax import methods
 from impactx_jax import stages
-from impactx_jax.stages import run as run_lib
 from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
+from impactx_jax.stages import runs as run_lib
 import pytest
+from tests.pipeline_fixtures import restored
 
 
 def read(folder, name):

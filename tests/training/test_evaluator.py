@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from impactx_jax.training import evaluator
+from impactx_jax import tasks
 from impactx_jax.methods import base
+from impactx_jax.training import evaluator
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def make_columns(count=COUNT):
 def make_method(attribution=lambda variables, images: images):
   """Logits [mean(x), 1/2]; the map is what the function makes of the image."""
 
-  def predict(variables, images):
+  def predict(variables, batch):
+    images = batch['image']
     score = images.mean(axis=(1, 2, 3))
     logits = jnp.stack([score, jnp.full_like(score, 0.5)], axis=1)
     return base.Prediction(logits, attribution(variables, images))
@@ -31,12 +33,13 @@ def make_method(attribution=lambda variables, images: images):
   def never(*_):
     raise AssertionError('Nothing is trained here.')
 
-  return base.Method(never, never, predict)
+  task = tasks.TASKS['classification']
+  return base.Method(task, never, never, predict)
 
 
 def evaluate(method, columns, variables=None, batch_size=4):
   variables = {} if variables is None else variables
-  return evaluator.Evaluator(method, batch_size)(variables, columns)
+  return evaluator.measure(method, variables, columns, batch_size)
 
 
 def test_map_r2_of_a_perfect_map_is_1():
@@ -74,15 +77,40 @@ def test_map_r2_where_all_maps_are_the_same_is_0():
   assert evaluate(make_method(), columns)['map_r2'] == 0
 
 
-def test_without_maps_there_is_no_map_metric():
-  columns = make_columns()
-  assert evaluate(make_method(lambda *_: None), columns).keys() == {
-      'accuracy', 'cross_entropy'
-  }
-  del columns['map']
-  assert evaluate(make_method(), columns).keys() == {
-      'accuracy', 'cross_entropy'
-  }
+@pytest.mark.parametrize(('attribution', 'maps', 'of_maps'), [
+    (lambda variables, images: images, True, {'map_mse', 'map_r2'}),
+    (lambda variables, images: images, False, set()),
+    (lambda *_: None, True, set()),
+])
+def test_what_is_measured_is_known_beforehand(attribution, maps, of_maps):
+  columns, method = make_columns(), make_method(attribution)
+  if not maps:
+    del columns['map']
+  named = evaluator.measures_of(method, {}, columns)
+  assert named == {'accuracy', 'cross_entropy'} | of_maps
+  assert evaluate(method, columns).keys() == named
+
+
+def test_of_several_labels_f1_counts_all_images_together():
+  columns = make_columns(5)
+  columns['labels'] = np.array(
+      [[1, 0], [1, 1], [0, 0], [0, 1], [1, 0]], np.int32
+  )
+  del columns['label'], columns['map']
+  columns['image'] = np.array([255, 255, 0, 0, 255], np.uint8)[
+      :, None, None, None
+  ] * np.ones((1, 4, 4, 1), np.uint8)
+
+  def predict(variables, batch):  # Is it bright? The second class always.
+    score = batch['image'].mean(axis=(1, 2, 3)) - 0.5
+    return base.Prediction(jnp.stack([score, jnp.ones_like(score)], axis=1))
+
+  method = base.Method(tasks.TASKS['multi_label'], None, None, predict)
+  found = evaluate(method, columns, batch_size=2)
+  # Answers 11 11 01 01 11: five are there, three of ones are not, none lacks.
+  assert found['f1'] == pytest.approx(2 * 5 / (2 * 5 + 3))
+  assert found['accuracy'] == pytest.approx(2 / 5)
+  assert found.keys() == {'accuracy', 'cross_entropy', 'f1'}
 
 
 @pytest.mark.parametrize('batch_size', [3, 11, 32])
@@ -108,28 +136,58 @@ def test_predict_gives_what_the_method_does_row_by_row(batch_size):
   columns = make_columns()
   method = make_method(lambda scale, images: scale * images)
   found = evaluator.predict(method, 2.0, columns, batch_size)
-  wanted = method.predict(2.0, columns['image'].astype(np.float32) / 255)
+  images = columns['image'].astype(np.float32) / 255
+  wanted = method.predict(2.0, {'image': images})
   assert isinstance(found.logits, np.ndarray)
   assert found.logits.shape == (COUNT, 2)
   np.testing.assert_allclose(found.logits, wanted.logits, rtol=1e-6)
   np.testing.assert_allclose(found.attribution, wanted.attribution, rtol=1e-6)
 
 
+def test_predict_sees_only_what_the_method_asks_for():
+  seen = []
+
+  def predict(variables, batch):
+    seen.append(batch.keys())
+    return base.Prediction(batch['image'].mean(axis=(1, 2)))
+
+  method = dataclasses.replace(make_method(), predict=predict)
+  evaluator.predict(method, 1.0, make_columns(), 4)
+  assert [set(names) - {'weight'} for names in seen] == [{'image'}]
+
+
+def test_other_variables_compile_nothing():
+  traced = []
+
+  def predict(variables, batch):
+    traced.append(variables)
+    return base.Prediction(variables * batch['image'].mean(axis=(1, 2)))
+
+  method = dataclasses.replace(make_method(), predict=predict)
+  columns = make_columns()
+  del columns['map']
+  for scale in (1.0, 2.0, 3.0):
+    evaluate(method, columns, np.float32(scale))
+    evaluator.predict(method, np.float32(scale), columns, 4)
+  assert len(traced) == 2  # Once for each of the two.
+
+
 def test_predict_leaves_out_the_map_when_it_is_not_wanted():
   columns = make_columns()
-  found = evaluator.predict(make_method(), {}, columns, 4, attribution=False)
+  found = evaluator.predict(make_method(), 1.0, columns, 4, attribution=False)
   assert found.attribution is None and found.logits.shape == (COUNT, 2)
 
 
 def test_a_method_that_predicts_from_maps_is_given_each_images_map():
   columns = make_columns()
 
-  def predict(variables, images, maps):
-    score = images.mean(axis=(1, 2, 3)) + maps.sum(axis=(1, 2, 3))
+  def predict(variables, batch):
+    score = batch['image'].mean(axis=(1, 2, 3))
+    score += batch['map'].sum(axis=(1, 2, 3))
     return base.Prediction(jnp.stack([score, -score], axis=1))
 
   method = dataclasses.replace(
-      make_method(), predict=predict, predicts_from_maps=True
+      make_method(), predict=predict, inputs=('image', 'map')
   )
   found = evaluator.predict(method, {}, columns, 4)
   score = columns['image'].mean(axis=(1, 2, 3)) / 255

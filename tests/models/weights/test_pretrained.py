@@ -1,9 +1,8 @@
 """Published weights: read from every format, and equal to Keras's networks."""
 
 import h5py
-from impactx_jax.stages import trained
-from impactx_jax.models.weights import pretrained
 from impactx_jax.models.weights import files
+from impactx_jax.models.weights import pretrained
 import jax
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
   for path in (old, new):
     config = make_config(name, path)
     method = make_method(config, size)
-    variables, _ = pretrained.start(config.model, trained.shapes(method))
+    variables, _ = pretrained.start(config.model, method.shapes())
     loaded.append(variables)
   assert_trees_equal(*loaded)
 
@@ -47,9 +46,8 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
 
   @jax.jit
   def ours(images):
-    features, logits = method.layers(variables)
-    found = features(images)
-    return found, logits(found)
+    found = method.layers.features(variables, images)
+    return found, method.layers.logits(variables, found)
 
   for found, expected in zip(ours(images), (features, logits), strict=True):
     assert np.ptp(expected) > 0.1
@@ -62,7 +60,7 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
 def test_as_many_parameters_as_published_and_as_keras_has(name, trainable):
   import keras
 
-  shapes = trained.shapes(make_method(make_config(name), 64, classes=1000))
+  shapes = make_method(make_config(name), 64, classes=1000).shapes()
   count = sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
   network = getattr(keras.applications, KERAS[name])(weights=None)
   theirs = sum(np.prod(weight.shape) for weight in network.trainable_weights)
@@ -214,7 +212,7 @@ def test_every_reader_gives_the_tree_that_keras_saved(tmp_path):
   for name in ('keras.h5', 'timm.safetensors', 'model.ckpt',
                'model.ckpt.index'):
     config = make_config('efficientnet_b2', tmp_path / name)
-    shapes = trained.shapes(make_method(config, 32))
+    shapes = make_method(config, 32).shapes()
     tree, report = pretrained.start(config.model, shapes)
     assert report.loaded == len(jax.tree.leaves(shapes))
     trees.append(tree)

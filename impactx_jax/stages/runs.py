@@ -1,9 +1,8 @@
-"""A run: one config in one workdir, and the artefacts that it makes and uses."""
+"""A run: one config in one workdir, and the artefacts that it resolves to."""
 
 import dataclasses
 from typing import Any
 
-from absl import logging
 from attribution import records
 from attribution.errors import InputError
 from etils import epath
@@ -161,10 +160,13 @@ def _check_artefacts(run: Run, maps_home: epath.Path) -> None:
     # Of A where it is trained; the data themselves are not loaded yet.
     manifest = run.maps.load()
     summary = run.classifier.load()
-    records.check(
-        run.maps.directory, manifest,
-        map_key(run, (summary or manifest)['data']),
-    )
+    key = map_key(run, (summary or manifest)['data'])
+    try:
+      records.check(run.maps.directory, manifest, key)
+    except InputError as error:
+      raise InputError(
+          f'{error} Whose maps are taken says --config.attribution.workdir=DIR.'
+      ) from error
   for name in run.method_names():
     run.trained(name).check()
 
@@ -175,7 +177,6 @@ def dataset(run: Run) -> sources.Dataset:
   Raises:
     InputError: if they are not, or do not suit the backbone.
   """
-  logging.info('Loading %s.', run.config.data.name)
   found = sources.load(run.config.data, run.seed)
   models.check(run.config.model, found.image_shape)
   if not run.classifier.load():
