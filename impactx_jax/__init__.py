@@ -1,9 +1,15 @@
 """IMPACTX in JAX and Flax: classifiers, and maps that explain them."""
 
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from impactx_jax.inference import Model
+
 __version__ = '0.2.0.dev0'
 
 
-def load(workdir, method: str = ''):
+def load(workdir: str | os.PathLike, method: str = '') -> 'Model':
   """Restores a trained network: `load(DIR).predict(images)`.
 
   Args:

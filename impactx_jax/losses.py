@@ -70,7 +70,9 @@ def targets(
   return spread(scale_maps(pool(maps, cell), scaling), cell)
 
 
-def pool(maps: np.ndarray | jax.Array, cell: int):
+def pool(
+    maps: np.ndarray | jax.Array, cell: int
+) -> np.ndarray | jax.Array:
   """Averages cells of pixels: [N, H, W, C] -> [N, H / cell, W / cell, C]."""
   if cell == 1:
     return maps
@@ -80,7 +82,9 @@ def pool(maps: np.ndarray | jax.Array, cell: int):
   ).mean(axis=(2, 4))
 
 
-def spread(cells: np.ndarray | jax.Array, cell: int):
+def spread(
+    cells: np.ndarray | jax.Array, cell: int
+) -> np.ndarray | jax.Array:
   """Gives each pixel its cell's value: the inverse of `pool` by repetition."""
   return cells.repeat(cell, axis=1).repeat(cell, axis=2) if cell > 1 else cells
 

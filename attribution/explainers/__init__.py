@@ -76,7 +76,7 @@ def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
 def create(
     explainer: str | Callable[..., Explain], score_fn: ScoreFn, **options: Any
 ) -> Explain:
-  """Builds an explainer, by name or by its factory, from those of the options that it takes.
+  """Builds an explainer, by name or by its factory, from the options it takes.
 
   The same function and options give the same explainer again, with all that
   it has compiled; those of the last `model_fn.KEPT` are kept.

@@ -8,7 +8,8 @@ learns nothing of its maps. The classifier is shared, in DIR/shared or
 --config.classifier.workdir; each trial makes its own maps.
 
 On 10,000 images of CIFAR-10 the budget made no difference, and none to
-lambda = 0: five seeds of each are between 69.9 and 70.1 %. See docs/results/budget.md.
+lambda = 0: five seeds of each are between 69.9 and 70.1 %
+(docs/results/budget.md).
 """
 
 

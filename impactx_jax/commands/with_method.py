@@ -10,9 +10,10 @@ before the command line can change them.
 from attribution.errors import InputError
 from impactx_jax import user_files
 from impactx_jax.configs import common
+from ml_collections import ConfigDict
 
 
-def get_config(files=''):
+def get_config(files: str = '') -> ConfigDict:
   """Returns the recipe of 'METHOD.py|RECIPE.py', or '…|RECIPE.py:PARAMETER'."""
   method, bar, recipe = files.partition('|')
   if not bar:

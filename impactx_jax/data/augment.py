@@ -1,4 +1,4 @@
-"""Augmentation on the device: all that has a place in the image moves with it."""
+"""Augmentation on the device: what has a place in the image moves with it."""
 
 import jax
 import jax.numpy as jnp

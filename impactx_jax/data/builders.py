@@ -15,6 +15,7 @@ from impactx_jax import user_files
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data import pictures
 from impactx_jax.data.columns import Columns
+from ml_collections import ConfigDict
 import numpy as np
 
 DATA_SETS = (
@@ -25,7 +26,7 @@ FLAG = '--config.data.name'
 FOLDER_LAYOUT = 'FOLDER/train/CLASS/PICTURE.png and FOLDER/test/CLASS/…'
 
 
-def find(data):
+def find(data: ConfigDict) -> Any:
   """Returns the prepared TFDS builder of `config.data`.
 
   Raises:
@@ -36,14 +37,8 @@ def find(data):
   if data.name == 'image_folder':
     return _folder_builder(data)
   own = _own_builders()
-  options = {'data_dir': data.data_dir} if data.data_dir else {}
   try:
-    if user_files.is_file(data.name):
-      with user_files.blamed(data.name, 'builder', FLAG):
-        builder = builder_class(data.name)(**options)
-      own = (*own, builder.name)
-    else:
-      builder = tfds.builder(data.name, **options)
+    builder = _make(data)
   except tfds.core.DatasetNotFoundError as error:
     raise _unknown(data.name, own, tfds) from error
   # TFDS raises an AssertionError for an unknown version, and an ImportError
@@ -52,6 +47,8 @@ def find(data):
     if isinstance(error, InputError):
       raise
     raise _unusable(data.name, error, tfds) from error
+  if user_files.is_file(data.name):
+    own = (*own, builder.name)
   task_of(builder, data)
   features = builder.info.features
   kind = np.dtype(features['image'].np_dtype)
@@ -70,7 +67,7 @@ def find(data):
         builder.download_and_prepare()
     except OSError as error:
       if builder.data_path.exists():  # Another process was faster.
-        return find(data)
+        return _make(data)
       raise InputError(
           f'The data set {data.name} cannot be prepared in '
           f'{builder.data_path}: {error}. Give a folder that can be written '
@@ -88,7 +85,18 @@ def find(data):
   return builder
 
 
-def builder_class(path: str):
+def _make(data):
+  """Returns the builder that `config.data` names, prepared or not."""
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  options = {'data_dir': data.data_dir} if data.data_dir else {}
+  if not user_files.is_file(data.name):
+    return tfds.builder(data.name, **options)
+  with user_files.blamed(data.name, 'builder', FLAG):
+    return builder_class(data.name)(**options)
+
+
+def builder_class(path: str) -> type:
   """Returns the TFDS builder that a file of the user's own defines."""
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
@@ -103,7 +111,7 @@ def builder_class(path: str):
   return found
 
 
-def task_of(builder, data) -> str:
+def task_of(builder: Any, data: ConfigDict) -> str:
   """Returns the task that a data set has the columns for.
 
   Args:
@@ -135,7 +143,7 @@ def task_of(builder, data) -> str:
   return data.task or fitting[0]
 
 
-def class_names(builder, labels: str) -> tuple[str, ...]:
+def class_names(builder: Any, labels: str) -> tuple[str, ...]:
   """Returns the names of the classes, [K], of the feature with the labels."""
   return _classes_of(builder.info.features[labels])
 
@@ -212,7 +220,7 @@ def _folder_builder(data):
   return builder
 
 
-def read(builder, split: str, data) -> Columns:
+def read(builder: Any, split: str, data: ConfigDict) -> Columns:
   """Reads one split into memory.
 
   Args:

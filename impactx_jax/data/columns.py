@@ -8,7 +8,7 @@ user's own reaches the method's loss without a line changed in between:
 | --- | --- | --- |
 | pixels | image | uint8 [N, H, W, C]; float32 in [0, 1] in a batch |
 | map | map | float32 [N, H, W, C'] |
-| mask | mask, masks, object_mask … | [N, H, W, K]; 0 or 1, float32, in a batch |
+| mask | mask, masks, … | [N, H, W, K]; 0 or 1, float32, in a batch |
 | box | box, boxes, … | float32 [N, …, 4], ymin, xmin, ymax, xmax in [0, 1] |
 | label | label, labels | int32 [N], or [N, K] of 0 and 1 |
 | text | id, split, file_digest | str [N]; never on a device |

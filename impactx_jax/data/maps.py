@@ -9,6 +9,7 @@ from impactx_jax import tasks
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data.columns import Columns
 from impactx_jax.data.sources import Dataset
+from ml_collections import ConfigDict
 import numpy as np
 
 # What is explained of each image, and the folder of such maps.
@@ -87,7 +88,9 @@ def share(num_examples: int, count: int, total: int) -> int:
   return min(count, max(1, wanted))
 
 
-def targets(columns: Columns, options, seed: int) -> dict[str, Columns]:
+def targets(
+    columns: Columns, options: ConfigDict, seed: int
+) -> dict[str, Columns]:
   """Turns the records of the shards into columns to train on.
 
   Args:

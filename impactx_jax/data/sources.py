@@ -83,7 +83,7 @@ class Dataset:
     return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
 
 
-def load(data, seed: int) -> Dataset:
+def load(data: ConfigDict, seed: int) -> Dataset:
   """Loads what `config.data` names, and keeps the latest for the next call.
 
   Args:

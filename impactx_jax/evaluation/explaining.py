@@ -17,6 +17,7 @@ from impactx_jax import user_files
 from impactx_jax.methods import base
 from impactx_jax.training import evaluator
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 Network = tuple[methods.Method, dict[str, Any]]
@@ -64,7 +65,7 @@ def layers(method: methods.Method, output: str) -> explainers.Layers | None:
   return explainers.Layers(features, scores_of)
 
 
-def masker(attribution, training_images: np.ndarray) -> Masker:
+def masker(attribution: ConfigDict, training_images: np.ndarray) -> Masker:
   """Returns what hides pixels, as `config.attribution` describes it.
 
   Args:
@@ -78,7 +79,10 @@ def masker(attribution, training_images: np.ndarray) -> Masker:
 
 
 def explainer(
-    method: methods.Method, attribution, masker: Masker, **changes: Any
+    method: methods.Method,
+    attribution: ConfigDict,
+    masker: Masker,
+    **changes: Any,
 ) -> Explain:
   """Returns `explain(variables, images, labels) -> maps`.
 
@@ -120,7 +124,7 @@ def _create(attribution, score_fn, masker, layers=None, flag=FLAG) -> Explain:
     raise error.prefixed(PREFIX) from error
 
 
-def check(attribution) -> None:
+def check(attribution: ConfigDict) -> None:
   """Raises InputError for explainers and maskers that cannot be had."""
   try:
     found = masker(attribution, np.zeros((1, 1, 1, 1), np.uint8))
@@ -132,7 +136,7 @@ def check(attribution) -> None:
 
 def map_maker(
     network: Network,
-    attribution,
+    attribution: ConfigDict,
     masker: Masker,
     *,
     dtype: str,
@@ -179,13 +183,16 @@ def _chunk(attribution) -> int:
   return min(few, attribution.shard_size)
 
 
-def evaluations(attribution) -> int:
+def evaluations(attribution: ConfigDict) -> int:
   """Returns how many model evaluations `config.attribution` spends a map."""
   return base.evaluations(attribution)
 
 
 def owen_values(
-    method: methods.Method, attribution, masker: Masker, max_evals: int
+    method: methods.Method,
+    attribution: ConfigDict,
+    masker: Masker,
+    max_evals: int,
 ) -> Explain:
   """Returns what makes the Owen values that all maps are compared with."""
   on_device = masker.name in BACKGROUND_MASKERS
@@ -199,7 +206,7 @@ def owen_values(
 
 
 def compared(
-    config, method: methods.Method, masker: Masker
+    config: ConfigDict, method: methods.Method, masker: Masker
 ) -> dict[str, Explain]:
   """Returns what makes the maps that are compared, by name.
 
@@ -231,7 +238,7 @@ def compared(
   return found
 
 
-def settings(attribution) -> dict[str, Any]:
+def settings(attribution: ConfigDict) -> dict[str, Any]:
   """The fields that decide a map, for manifests."""
   name = attribution.explainer
   if user_files.is_file(name):

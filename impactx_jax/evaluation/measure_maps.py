@@ -25,6 +25,7 @@ from impactx_jax.evaluation.metrics import perturbation
 from impactx_jax.evaluation.metrics import statistics
 from impactx_jax.training import evaluator
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -60,7 +61,7 @@ class Measured:
   curves: dict[str, np.ndarray]
   values: Values
 
-  def summary(self, options, seed: int) -> dict[str, Any]:
+  def summary(self, options: ConfigDict, seed: int) -> dict[str, Any]:
     """Returns means and 95 % bootstrap intervals, JSON-compatible.
 
     Args:
@@ -97,13 +98,13 @@ class Measured:
     }
 
 
-def region_of(options, shape: tuple[int, ...]) -> int:
+def region_of(options: ConfigDict, shape: tuple[int, ...]) -> int:
   """Returns the side of the regions that are perturbed, in pixels."""
   return options.region or max(1, min(shape[1:3]) // 8)
 
 
 def measure(
-    config,
+    config: ConfigDict,
     dataset: sources.Dataset,
     network: Network,
     other: Network | None = None,
@@ -173,7 +174,7 @@ def _answers(
 
 
 def perturb(
-    config,
+    config: ConfigDict,
     network: Network,
     images: np.ndarray,
     classes: np.ndarray,
@@ -220,7 +221,7 @@ def perturb(
 
 
 def gaps(
-    config,
+    config: ConfigDict,
     network: Network,
     images: np.ndarray,
     classes: np.ndarray,
@@ -246,7 +247,7 @@ def gaps(
 
 
 def close_look(
-    config,
+    config: ConfigDict,
     network: Network,
     images: np.ndarray,
     classes: np.ndarray,
@@ -324,7 +325,7 @@ def randomised(variables: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def localise(
-    config,
+    config: ConfigDict,
     dataset: sources.Dataset,
     network: Network,
     columns: Columns,

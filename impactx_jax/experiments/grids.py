@@ -83,7 +83,7 @@ def choose(count: int, wanted: int, seed: int) -> list[int]:
   return sorted(order[: wanted or count].tolist())
 
 
-def config_of(config, fields: dict[str, Any]):
+def config_of(config: ConfigDict, fields: dict[str, Any]) -> ConfigDict:
   """Returns the config with the fields of a trial.
 
   Raises:

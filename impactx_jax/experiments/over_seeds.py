@@ -27,6 +27,7 @@ from impactx_jax.stages import evaluate
 from impactx_jax.stages import method as method_stage
 from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages.runs import Run
+from ml_collections import ConfigDict
 import numpy as np
 
 
@@ -107,7 +108,11 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def run(
-    config, workdir: epath.PathLike, plan: Plan, *, report_only: bool = False
+    config: ConfigDict,
+    workdir: epath.PathLike,
+    plan: Plan,
+    *,
+    report_only: bool = False,
 ) -> None:
   """Trains and tests what is missing, and writes the table after each run.
 

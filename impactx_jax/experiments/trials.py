@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Iterator
+import functools
 import json
 import shlex
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from absl import logging
 from attribution import files
 from attribution.errors import InputError
+from etils import epath
 from impactx_jax import compilation
 from impactx_jax import methods
 from impactx_jax import parallel
@@ -35,7 +37,12 @@ MAX_DRAWN = 40
 
 
 def run(
-    config, workdir: str, sweep: str, *, trials: int = 0, jobs: int = 1
+    config: ConfigDict,
+    workdir: str,
+    sweep: str,
+    *,
+    trials: int = 0,
+    jobs: int = 1,
 ) -> None:
   """Runs a sweep, or what is missing of it.
 
@@ -119,7 +126,8 @@ def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
   pool = joblib.Parallel(
       jobs, return_as='generator_unordered', batch_size=1, pre_dispatch=jobs
   )
-  yield from pool(joblib.delayed(_in_a_worker)(compilation.cache_dir(), *task) for task in tasks)
+  in_a_worker = functools.partial(_in_a_worker, compilation.cache_dir())
+  yield from pool(joblib.delayed(in_a_worker)(*task) for task in tasks)
 
 
 def _in_a_worker(cache: str, *task) -> dict[str, Any]:
@@ -251,7 +259,7 @@ def _label(fields: dict[str, Any]) -> str:
   return ' '.join(f'{name}={value}' for name, value in fields.items())
 
 
-def draw(path, best_first: list[dict[str, Any]]) -> None:
+def draw(path: epath.Path, best_first: list[dict[str, Any]]) -> None:
   """Draws the best `MAX_DRAWN` trials in the order of the grid.
 
   Args:

@@ -7,6 +7,7 @@ from impactx_jax import tasks
 from impactx_jax.methods import base
 from impactx_jax.models.layers import batch_norm
 import jax
+from ml_collections import ConfigDict
 
 
 class AttentionBranchNetwork(nn.Module):
@@ -56,7 +57,7 @@ class AttentionBranchNetwork(nn.Module):
     return perception.logits, scores.mean(axis=(1, 2)), attention
 
 
-def create(config, problem: base.Problem) -> base.Method:
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds ABN, trained from the start with the sum of two cross-entropies.
 
   Args:
@@ -105,7 +106,7 @@ def create(config, problem: base.Problem) -> base.Method:
   return base.Method(task, init, loss, predict)
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises InputError for a backbone without the parts that ABN takes."""
   backbone = models.find(config.model.name)
   trunk = backbone.trunk(config.model)

@@ -77,7 +77,7 @@ class Problem:
   image_shape: tuple[int, int, int]
   task: str = 'classification'
   examples: int = 0
-  masker: maskers.Masker = maskers.Masker('blur')
+  masker: maskers.Masker = maskers.BLUR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +223,9 @@ def evaluations(attribution: ConfigDict) -> int:
   )
 
 
-def map_shape(options: ConfigDict, image_shape: tuple[int, int, int]):
+def map_shape(
+    options: ConfigDict, image_shape: tuple[int, int, int]
+) -> tuple[int, int, int]:
   """Returns (H, W, C') of the maps that `config.method` trains on."""
   return (*image_shape[:2], options.map_channels or image_shape[2])
 

@@ -1,12 +1,16 @@
 """A alone: the stage-one classifier, and the baseline of every comparison."""
 
+from collections.abc import Callable
+from typing import Any
+
 from impactx_jax import models
 from impactx_jax import tasks
 from impactx_jax.methods import base
 import jax
+from ml_collections import ConfigDict
 
 
-def create(config, problem: base.Problem) -> base.Method:
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds A, trained with the task's loss (IMPACTX, section 3.3, stage one).
 
   Args:
@@ -49,7 +53,9 @@ def create(config, problem: base.Problem) -> base.Method:
   return base.Method(task, init, loss, predict, layers=layers)
 
 
-def cut(network):
+def cut(
+    network: models.Classifier,
+) -> tuple[Callable[..., jax.Array], Callable[..., models.Scores]]:
   """Cuts a classifier between trunk and head: two functions for Grad-CAM.
 
   Args:
@@ -69,7 +75,9 @@ def cut(network):
   return features, scores
 
 
-def from_variables(config, num_classes: int):
+def from_variables(
+    config: ConfigDict, num_classes: int
+) -> Callable[[Any, jax.Array], models.Scores]:
   """Returns M as a function (variables, images) -> models.Scores.
 
   M is in inference mode and gets no gradient: neither its parameters nor its

@@ -1,5 +1,8 @@
 """Two-stage IMPACTX: learn to predict A's maps, and classify with the code."""
 
+from collections.abc import Callable
+from typing import Any
+
 from attribution.errors import InputError
 from impactx_jax import bounds
 from impactx_jax import losses
@@ -11,6 +14,7 @@ from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
 OPTIONS = second_branch.OPTIONS | {
@@ -37,7 +41,7 @@ BOUNDS: bounds.Bounds = second_branch.BOUNDS | {
 }
 
 
-def create(config, problem: base.Problem) -> base.Method:
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds LEP, D and C around the frozen M (IMPACTX, section 3.3).
 
   Args:
@@ -91,7 +95,12 @@ def _with_trunk(branch, classifier):
   return {**branch, 'lep': {**branch['lep'], 'trunk': classifier['trunk']}}
 
 
-def cut(classifier, network, m_output: str, split) -> base.Layers:
+def cut(
+    classifier: models.Classifier,
+    network: networks.ImpactX,
+    m_output: str,
+    split: Callable[[Any], tuple[Any, Any]],
+) -> base.Layers:
   """Cuts IMPACTX after the last convolutions of M and LEP, for Grad-CAM.
 
   Args:
@@ -125,7 +134,9 @@ def cut(classifier, network, m_output: str, split) -> base.Layers:
   return base.Layers(features, logits)
 
 
-def create_network(config, problem: base.Problem) -> networks.ImpactX:
+def create_network(
+    config: ConfigDict, problem: base.Problem
+) -> networks.ImpactX:
   """Returns LEP, D and C as the config describes them; D predicts cells."""
   options = config.method
   height, width, channels = base.map_shape(options, problem.image_shape)
@@ -146,7 +157,7 @@ def create_network(config, problem: base.Problem) -> networks.ImpactX:
   )
 
 
-def decoder_start(options, height: int) -> int:
+def decoder_start(options: ConfigDict, height: int) -> int:
   """Returns the height of the decoder's smallest feature maps.
 
   Cells of several pixels may be fewer than `config.method.decoder_start`, and
@@ -190,12 +201,12 @@ def equation_1(
   return total, metrics | base.mean_metrics(loss=total)
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises InputError for a `config.method` of which it cannot be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
 
 
-def check_data(config, data) -> None:
+def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for maps that D cannot have, of images of this size."""
   height, width = data['image_shape'][:2]
   options = config.method
@@ -210,7 +221,7 @@ def check_data(config, data) -> None:
   )
 
 
-def about(options) -> str:
+def about(options: ConfigDict) -> str:
   """Says what a trained network's own map is."""
   if not options.lambda_ or options.maps != 'true_class':
     return (
@@ -223,14 +234,14 @@ def about(options) -> str:
   )
 
 
-def published(options) -> tuple[str, ...] | None:
+def published(options: ConfigDict) -> tuple[str, ...] | None:
   """M is there already; LEP starts from published weights where it is to."""
   if options.lep_init != 'like_classifier':
     return None
   return (second_branch.FROZEN,)
 
 
-def cost(config, summary, maps: int) -> int:
+def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps: none where nothing is learned."""
   del summary
   if not config.method.lambda_:
@@ -238,7 +249,7 @@ def cost(config, summary, maps: int) -> int:
   return maps * base.evaluations(config.attribution)
 
 
-def matched_baseline(config, problem: base.Problem) -> base.Method:
+def matched_baseline(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds an A with as many parameters as M, LEP and C have together.
 
   They are what IMPACTX classifies with; D is not counted. The width of A's

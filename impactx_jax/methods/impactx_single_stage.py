@@ -1,5 +1,7 @@
 """Single-stage IMPACTX: all modules, and the maps, are made together."""
 
+from typing import Any
+
 from attribution import explainers
 from attribution.errors import InputError
 from impactx_jax import bounds
@@ -11,6 +13,7 @@ from impactx_jax.methods import base
 from impactx_jax.methods import impactx
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 OPTIONS = impactx.OPTIONS | {
     # Steps between two explanations of a batch, and evaluations an image for
@@ -24,7 +27,7 @@ BOUNDS: bounds.Bounds = impactx.BOUNDS | {
 }
 
 
-def create(config, problem: base.Problem) -> base.Method:
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds M, LEP, D and C, all trained (IMPACTX, section 3.3, single-stage).
 
   The paper names this training and never ran it. Here, every
@@ -165,7 +168,7 @@ def create(config, problem: base.Problem) -> base.Method:
   )
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises InputError for settings of which no single-stage can be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
   # Grad-CAM would have to be given the network cut in two.
@@ -191,7 +194,7 @@ def check(config) -> None:
     )
 
 
-def check_data(config, data) -> None:
+def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for data of which it cannot make the maps."""
   impactx.check_data(config, data)
   if data['task'] != 'classification':
@@ -202,12 +205,12 @@ def check_data(config, data) -> None:
     )
 
 
-def published(options) -> tuple[str, ...]:
+def published(options: ConfigDict) -> tuple[str, ...]:
   """M always starts from published weights, and LEP where it is to."""
   return () if options.lep_init == 'like_classifier' else ('lep',)
 
 
-def cost(config, summary, maps: int) -> int:
+def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations of the explanations that training made."""
   del maps
   if not config.method.lambda_:

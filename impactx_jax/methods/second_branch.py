@@ -10,6 +10,7 @@ from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 M_OUTPUTS = ('logits', 'features')
 MAPS = ('true_class', 'shuffled', 'random', 'other_class')
@@ -42,7 +43,7 @@ BOUNDS: bounds.Bounds = {
 
 
 def create(
-    config, problem: base.Problem, network: nn.Module
+    config: ConfigDict, problem: base.Problem, network: nn.Module
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Builds the two functions that a method of stage two is made of.
 

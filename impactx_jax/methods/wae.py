@@ -17,6 +17,7 @@ from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 
 class ExplanationClassifier(nn.Module):
@@ -39,7 +40,7 @@ class ExplanationClassifier(nn.Module):
     return nn.Dense(self.num_classes, name='classifier')(joint)
 
 
-def create(config, problem: base.Problem) -> base.Method:
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds the encoder and C around the frozen M.
 
   Args:
@@ -80,7 +81,7 @@ def create(config, problem: base.Problem) -> base.Method:
   return base.Method(task, init, loss, predict, inputs=('image', 'map'))
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises InputError for a control of maps, which WAE classifies with."""
   bounds.check(config.method, second_branch.BOUNDS, 'config.method')
   if config.method.maps != 'true_class':

@@ -40,7 +40,9 @@ BOUNDS: bounds.Bounds = {
 }
 
 
-def check(model, image_shape: tuple[int, int, int] | None = None) -> None:
+def check(
+    model: ConfigDict, image_shape: tuple[int, int, int] | None = None
+) -> None:
   """Raises InputError for a `config.model` that cannot be built.
 
   Args:
@@ -100,17 +102,17 @@ def find(name: str) -> Backbone:
   return user_files.load(name, 'BACKBONE', Backbone, '--config.model.name')
 
 
-def create_trunk(model) -> nn.Module:
+def create_trunk(model: ConfigDict) -> nn.Module:
   """Returns the trunk that `config.model` describes."""
   return find(model.name).trunk(model)
 
 
-def create_head(model, num_classes: int) -> nn.Module:
+def create_head(model: ConfigDict, num_classes: int) -> nn.Module:
   """Returns the head that `config.model` describes."""
   return find(model.name).head(model, num_classes)
 
 
-def create_classifier(model, num_classes: int) -> Classifier:
+def create_classifier(model: ConfigDict, num_classes: int) -> Classifier:
   """Returns the classifier that `config.model` describes."""
   return Classifier(
       trunk=create_trunk(model), head=create_head(model, num_classes)

@@ -8,6 +8,7 @@ from typing import Any
 from impactx_jax.report import console
 from impactx_jax.report import figures
 import jinja2
+from matplotlib import figure
 
 # Images in the gallery, at most: the page stays small enough for a phone.
 GALLERY = 100
@@ -38,8 +39,8 @@ MEASURES = {
 def render(
     *,
     metrics: dict[str, Any],
-    measured,
-    by_class,
+    measured: Any,
+    by_class: figure.Figure,
     histories: dict[str, Sequence[dict[str, float]]],
     config: dict[str, Any],
     commands: Sequence[Sequence[str]],

@@ -1,6 +1,7 @@
 """Panels like the paper's figures 3 to 5: image, maps and MoRF curves."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 from impactx_jax.report import figures
@@ -11,7 +12,7 @@ COLOURS = {'reference': figures.COLOURS[0], 'method': figures.COLOURS[1]}
 
 
 def draw(
-    path: epath.Path, measured, *, class_names: Sequence[str], count: int
+    path: epath.Path, measured: Any, *, class_names: Sequence[str], count: int
 ) -> None:
   """Draws one row an image: image, both maps, and their MoRF curves.
 

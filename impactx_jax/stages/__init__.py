@@ -17,11 +17,14 @@ from impactx_jax.stages.classifier import train_classifier
 from impactx_jax.stages.maps import make_maps
 from impactx_jax.stages.method import train_methods
 from impactx_jax.stages.runs import Run
+from ml_collections import ConfigDict
 
 STAGES = ('all', 'classifier', 'maps', 'impactx', 'evaluate')
 
 
-def run(config, workdir: epath.PathLike, stage: str = 'all') -> None:
+def run(
+    config: ConfigDict | None, workdir: epath.PathLike, stage: str = 'all'
+) -> None:
   """Runs one stage, or all of them in order.
 
   Args:

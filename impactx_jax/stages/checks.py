@@ -1,5 +1,7 @@
 """Everything about a config that can be refused before any work."""
 
+from typing import Any
+
 from attribution import explainers
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
@@ -17,12 +19,12 @@ from impactx_jax.evaluation import explaining
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.training import history
-from impactx_jax.training import loop
+from impactx_jax.training import train_step
 from ml_collections import ConfigDict
 
 OUTPUTS = ('probability', 'logit')
 _TRAINING: bounds.Bounds = {
-    'schedule': Choice('schedule', loop.SCHEDULES),
+    'schedule': Choice('schedule', train_step.SCHEDULES),
     'batch_size': Range(1),
     'epochs': Range(1),
     'patience': Range(0),
@@ -63,7 +65,7 @@ BOUNDS: dict[str, bounds.Bounds] = {
 }
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises InputError for a config that cannot be run, before any work."""
   check_fields(config)
   for path, table in BOUNDS.items():
@@ -131,7 +133,11 @@ def _check_user_files(config) -> None:
     )
 
 
-def check_fields(config, known=None, path: str = 'config') -> None:
+def check_fields(
+    config: ConfigDict,
+    known: ConfigDict | None = None,
+    path: str = 'config',
+) -> None:
   """Raises InputError unless a config has the fields of `common.get_config`.
 
   The command line cannot set another field, but a recipe can, by a slip of
@@ -168,7 +174,9 @@ def check_fields(config, known=None, path: str = 'config') -> None:
       check_fields(config[name], value, f'{path}.{name}')
 
 
-def check_trainings(config, data, todo: list[str]) -> None:
+def check_trainings(
+    config: ConfigDict, data: dict[str, Any] | None, todo: list[str]
+) -> None:
   """Raises InputError for sizes that do not suit the data or the devices.
 
   Args:

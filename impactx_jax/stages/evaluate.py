@@ -10,6 +10,7 @@ from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import user_files
 from impactx_jax.data import maps as map_data
+from impactx_jax.data import sources
 from impactx_jax.evaluation import accuracy
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import measure_maps
@@ -161,7 +162,7 @@ def test(run: Run, name: str) -> dict[str, Any]:
   return found
 
 
-def has_maps(network: trained.Network, dataset) -> bool:
+def has_maps(network: trained.Network, dataset: sources.Dataset) -> bool:
   """Whether a network predicts an attribution map from the image alone."""
   method, variables = network
   if method.inputs != ('image',):

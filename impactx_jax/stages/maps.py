@@ -1,5 +1,7 @@
 """Attribution: explains a classifier on the training images, into shards."""
 
+from typing import Any
+
 import dataclasses
 import functools
 
@@ -75,7 +77,7 @@ def _write_maps(run: Run) -> None:
     ) from error
 
 
-def read_maps(run: Run, data) -> records.Columns:
+def read_maps(run: Run, data: dict[str, Any]) -> records.Columns:
   """Reads the shards, if they are what this run would have made.
 
   Args:

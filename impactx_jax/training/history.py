@@ -1,8 +1,10 @@
 """What a training run has come to, epoch by epoch, and when it is over."""
 
+from collections.abc import Collection
 import dataclasses
 
 from attribution.errors import InputError
+from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Select:
     """Returns how good an epoch is: the greater, the better."""
     return self.sign * metrics[f'validation/{self.measure}']
 
-  def check(self, measures, flag: str) -> None:
+  def check(self, measures: Collection[str], flag: str) -> None:
     """Raises InputError unless the measure is among those there are."""
     if self.measure not in measures:
       raise InputError(
@@ -84,7 +86,7 @@ class History:
         seconds=self.seconds + seconds,
     )
 
-  def is_over(self, training) -> bool:
+  def is_over(self, training: ConfigDict) -> bool:
     """Whether all epochs are done, or too many were no better than the best."""
     done = len(self.epochs)
     if done >= training.epochs:

@@ -18,7 +18,7 @@ from impactx_jax import parallel
 from impactx_jax import rng
 from impactx_jax.configs import common as recipes
 from impactx_jax.report import console
-from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,8 +66,8 @@ def measure(name: str, arguments) -> list[str]:
   method = methods.create(
       methods.BASELINE, config, methods.Problem(10, (IMAGES, IMAGES, 3))
   )
-  state = loop.initial_state(method, seed=0)
-  variables = jax.device_put(jax.device_get(loop.variables_of(state)))
+  state = train_step.initial_state(method, seed=0)
+  variables = jax.device_put(jax.device_get(train_step.variables_of(state)))
   generator = np.random.default_rng(0)
   shape = (arguments.batch, IMAGES, IMAGES, 3)
   batch = {
@@ -85,9 +85,9 @@ def measure(name: str, arguments) -> list[str]:
   forward_rate = arguments.batch / seconds_of(
       lambda: forward(variables, images), arguments.seconds
   )
-  step = loop.compiled_step(method, flip=False, crop_padding=0)
-  inputs = loop.Inputs(
-      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+  step = train_step.compiled_step(method, flip=False, crop_padding=0)
+  inputs = train_step.Inputs(
+      keys={name: rng.stream(0, name) for name in train_step.STREAMS},
       learning_rate=np.float32(0.001),
       scalars={},
   )

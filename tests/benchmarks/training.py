@@ -18,6 +18,7 @@ from impactx_jax.configs import cifar10_lenet5
 from impactx_jax.data import batches
 from impactx_jax.report import console
 from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import numpy as np
 from tqdm.auto import tqdm
@@ -36,12 +37,12 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   }
   if methods.find(name).maps(config.method):
     columns['map'] = generator.normal(size=(count, 32, 32, 3)).astype('float32')
-  state = loop.initial_state(method, 0, classifier)
-  variables = jax.device_get(loop.variables_of(state))
+  state = train_step.initial_state(method, 0, classifier)
+  variables = jax.device_get(train_step.variables_of(state))
   state = parallel.replicate(state)
-  step_fn = loop.compiled_step(method, training.flip, training.crop_padding)
-  inputs = loop.Inputs(
-      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+  step_fn = train_step.compiled_step(method, training.flip, training.crop_padding)
+  inputs = train_step.Inputs(
+      keys={name: rng.stream(0, name) for name in train_step.STREAMS},
       learning_rate=np.float32(0.001),
       scalars={
           field: np.float32(value)

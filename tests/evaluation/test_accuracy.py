@@ -1,21 +1,26 @@
-"""The report of a finished run: its numbers and its picture."""
+"""What a trained network says of the test split."""
 
 import json
 
-from impactx_jax.evaluation import accuracy
-from impactx_jax.stages import trained
-from impactx_jax.stages import artefact
-from impactx_jax.data import batches
+from impactx_jax import methods
+from impactx_jax import tasks
 from impactx_jax.data import sources
-from impactx_jax.report import figures
+from impactx_jax.data.columns import to_float
+from impactx_jax.evaluation import accuracy
 import jax
-import matplotlib.image
 import numpy as np
 import pytest
+from tests.pipeline_fixtures import restored
 
 
 def load_metrics(workdir):
   return json.loads((workdir / 'report' / 'metrics.json').read_text())
+
+
+def logits_of(network, test):
+  method, variables = network
+  batch = {'image': to_float(test['image'])}
+  return np.asarray(jax.jit(method.predict)(variables, batch).logits)
 
 
 def test_accuracy_is_that_of_the_restored_networks(
@@ -23,74 +28,67 @@ def test_accuracy_is_that_of_the_restored_networks(
 ):
   metrics = load_metrics(finished_workdir)
   test = sources.load(tiny_config.data, tiny_config.seed).test
-  images = batches.to_float(test['image'])
   assert metrics['accuracy'].keys() == {
       'baseline', 'impactx', 'impactx_lambda0'
   }
-  for name, accuracy in metrics['accuracy'].items():
+  for name, found in metrics['accuracy'].items():
     folder = 'classifier' if name == 'baseline' else name
-    method, variables = trained.network(
-        artefact.open_workdir(finished_workdir), folder
-    )
-    logits = jax.jit(method.predict)(variables, images).logits
+    logits = logits_of(restored(finished_workdir, folder), test)
     expected = np.mean(np.argmax(logits, -1) == test['label'])
-    assert accuracy == pytest.approx(float(expected))
-
-
-def test_report_compares_the_map_with_shap_on_the_same_model(finished_workdir):
-  maps = load_metrics(finished_workdir)['maps']
-  assert maps['images'] == 8 and maps['draws'] == 2 and maps['region'] == 4
-  assert maps['reference'] == 'partition'
-  for name in ('morf_area', 'morf_aopc'):
-    means = {
-        map_name: found['mean']
-        for map_name, found in maps['measures'][name].items()
-    }
-    assert means.keys() == {'partition', 'impactx', 'random'}
-    assert len(set(means.values())) == 3
+    assert found == pytest.approx(float(expected))
 
 
 def test_results_are_those_of_the_test_split_one_by_one(
     finished_workdir, tiny_config
 ):
   test = sources.load(tiny_config.data, tiny_config.seed).test
-  method, variables = trained.network(
-      artefact.open_workdir(finished_workdir), 'impactx'
-  )
-  found = accuracy.test(method, variables, test, batch_size=50)
-  logits = np.asarray(
-      jax.jit(method.predict)(variables, batches.to_float(test['image'])).logits
-  )
+  network = restored(finished_workdir, 'impactx')
+  found = accuracy.test(*network, test, batch_size=50)
+  logits = logits_of(network, test)
   assert found['label'] == test['label'].tolist()
   assert found['predicted'] == logits.argmax(-1).tolist()
-  assert found['accuracy'] == pytest.approx(
-      np.mean(logits.argmax(-1) == test['label'])
-  )
+  assert found['correct'] == (logits.argmax(-1) == test['label']).tolist()
+  assert found['accuracy'] == pytest.approx(np.mean(found['correct']))
   entropy = np.log(np.exp(logits).sum(-1)) - logits[
       np.arange(len(logits)), test['label']
   ]
   assert found['cross_entropy'] == pytest.approx(entropy.mean(), rel=1e-4)
-  json.dumps(found)  # It is kept on disk.
+  assert json.loads(json.dumps(found)) == found  # It is kept on disk.
 
 
-def test_panels_are_a_picture_with_a_row_an_image(finished_workdir):
-  picture = matplotlib.image.imread(finished_workdir / 'report' / 'panels.png')
-  height, width = picture.shape[:2]
-  assert width == 960 and height == round(100 * (2 * 2.1 + 0.6))
-  assert picture.std() > 0.05
+def test_of_several_labels_by_hand():
+  """The logits are the first pixel, less a half, and the other way round."""
+  method = methods.Method(
+      tasks.TASKS['multi_label'], None, None,
+      lambda variables, batch: methods.Prediction(
+          (batch['image'][:, 0, 0] - 0.5) * variables['sign']
+      ),
+  )
+  image = np.array([255, 204, 0, 255], np.uint8)[:, None, None, None]
+  columns = {
+      'image': np.repeat(image, 2, axis=-1),
+      'labels': np.array([[1, 0], [0, 1], [0, 1], [1, 1]], np.int32),
+  }
+  variables = {'sign': np.float32([1, -1])}
+  found = accuracy.test(method, variables, columns, batch_size=3)
+  assert found['predicted'] == [[1, 0], [1, 0], [0, 1], [1, 0]]
+  assert found['label'] == columns['labels'].tolist()
+  assert found['correct'] == [True, False, True, False]
+  assert found['accuracy'] == 0.5
+  # Three ones are right, one is wrong, and two are missed.
+  assert found['f1'] == pytest.approx(2 * 3 / (2 * 3 + 1 + 2))
+  # The first class ranks its images 1, 1, (0.8,) and misses none; the second
+  # has the third image first, the second one next, and one among the last two.
+  second = (1 / 3) * (1 + 1 + 3 / 4)
+  assert found['mean_average_precision'] == pytest.approx((1 + second) / 2)
+  assert json.loads(json.dumps(found)) == found
+  np.testing.assert_allclose(
+      accuracy.by_class(found, 'multi_label', 2), [1, 1 / 3]
+  )
 
 
-def test_results_say_what_made_them(finished_workdir):
-  provenance = load_metrics(finished_workdir)['provenance']
-  assert provenance['versions']['jax'] == jax.__version__
-  assert provenance['device_count'] == jax.device_count()
-  for stage in ('classifier', 'maps', 'impactx', 'report'):
-    assert (finished_workdir / stage / 'config.json').exists()
-
-
-def test_summary_table_lists_what_was_measured(finished_workdir):
-  metrics = load_metrics(finished_workdir)
-  table = accuracy.summary_table(metrics)
-  for name, accuracy in metrics['accuracy'].items():
-    assert figures.title_of(name) in table and f'{100 * accuracy:.2f}' in table
-  assert '360 test images' in table
+def test_accuracy_by_class_by_hand():
+  test = {'label': [0, 0, 1, 3], 'predicted': [0, 1, 1, 0]}
+  np.testing.assert_allclose(
+      accuracy.by_class(test, 'classification', 4), [0.5, 1, np.nan, 0]
+  )

@@ -2,26 +2,27 @@
 
 import dataclasses
 
-from attribution import maskers
-from impactx_jax.evaluation import measure_maps
-from impactx_jax.stages import trained
-from impactx_jax.evaluation import explaining
-from impactx_jax.stages import artefact
+from attribution.maskers import Masker
 from impactx_jax.data import sources
+from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import measure_maps
 from impactx_jax.report import page
+from impactx_jax.stages import artefact
+from impactx_jax.stages import configs
 import jax
 import numpy as np
 import pytest
+from tests.pipeline_fixtures import restored
 
 
 @pytest.fixture(scope='module')
 def network(finished_workdir):
-  return trained.network(artefact.open_workdir(finished_workdir), 'impactx')
+  return restored(finished_workdir, 'impactx')
 
 
 @pytest.fixture(scope='module')
 def config(finished_workdir):
-  config = artefact.read_config(artefact.open_workdir(finished_workdir))
+  config = configs.read(artefact.open_workdir(finished_workdir))
   with config.unlocked():
     config.evaluation.explainers = ('input_x_gradient', 'random')
   return config
@@ -35,6 +36,22 @@ def dataset(config):
 @pytest.fixture(scope='module')
 def measured(config, dataset, network):
   return measure_maps.measure(config, dataset, network)
+
+
+def test_what_is_said_of_each_image_is_the_networks(measured, dataset, network):
+  method, variables = network
+  logits = method.predict(variables, {'image': measured.images}).logits
+  np.testing.assert_array_equal(measured.predicted, logits.argmax(-1))
+  np.testing.assert_allclose(
+      measured.probabilities, jax.nn.softmax(logits), atol=1e-6
+  )
+  np.testing.assert_array_equal(
+      measured.right, measured.predicted == measured.labels
+  )
+  # They are images of the test split with their labels.
+  for image, label in zip(measured.images, measured.labels, strict=True):
+    same = (dataset.test['image'] == np.round(255 * image)).all((1, 2, 3))
+    assert label in dataset.test['label'][same]
 
 
 def test_all_maps_are_there_the_reference_first(measured):
@@ -63,10 +80,11 @@ def test_shap_explains_the_network_and_the_class_it_predicts(
   method, variables = network
 
   def probability(images):
-    scores = jax.nn.softmax(method.predict(variables, images).logits)
+    logits = method.predict(variables, {'image': images}).logits
+    scores = jax.nn.softmax(logits)
     return np.asarray(scores)[np.arange(8), measured.predicted]
 
-  hidden = maskers.background(measured.images, 'blur')
+  hidden = Masker('blur').background(measured.images)
   np.testing.assert_allclose(
       measured.maps['partition'].sum(axis=(1, 2, 3)),
       probability(measured.images) - probability(hidden),
@@ -78,7 +96,9 @@ def test_shap_explains_the_network_and_the_class_it_predicts(
 
 def test_the_own_map_is_the_decoders(measured, network):
   method, variables = network
-  expected = method.predict(variables, measured.images).attribution
+  expected = method.predict(
+      variables, {'image': measured.images}
+  ).attribution
   np.testing.assert_allclose(measured.maps['impactx'], expected, atol=1e-5)
 
 
@@ -98,7 +118,7 @@ def test_the_close_look(measured):
 
 
 def test_random_parameters_are_the_trained_ones_in_another_order(network):
-  scrambled = measure_maps.randomised(network, 0)
+  scrambled = measure_maps.randomised(network[1], 0)
   for old, new in zip(
       jax.tree.leaves(network[1]), jax.tree.leaves(scrambled), strict=True
   ):
@@ -109,7 +129,7 @@ def test_random_parameters_are_the_trained_ones_in_another_order(network):
 
 
 def test_another_seed_is_compared(config, dataset, network):
-  scrambled = network[0], measure_maps.randomised(network, 0)
+  scrambled = network[0], measure_maps.randomised(network[1], 0)
   for other, same in ((network, True), (scrambled, False)):
     values = measure_maps.measure(config, dataset, network, other).values
     found = values['seed_agreement']
@@ -129,7 +149,7 @@ def test_statistics_of_normalisations_are_not_shuffled():
       },
   }
   found = jax.tree_util.tree_leaves_with_path(
-      measure_maps.randomised((None, variables), 0)
+      measure_maps.randomised(variables, 0)
   )
   for path, leaf in found:
     kept = np.array_equal(leaf, np.arange(100))
@@ -170,11 +190,23 @@ def test_the_page_knows_every_measure(measured):
   assert measured.values.keys() <= page.MEASURES.keys()
 
 
-def test_masks_give_epg_and_iou(config, dataset, network):
-  # A mask for each image: its bright half.
+def bright(columns):
+  """The bright half of each image, bool [N, H, W]."""
+  return columns['image'].mean(axis=-1) > 127
+
+
+@pytest.mark.parametrize('of_classes', [False, True])
+def test_masks_give_epg_and_iou(config, dataset, network, of_classes):
   def with_masks(columns):
-    mask = columns['image'].mean(axis=-1, keepdims=True) > 127
-    return {**columns, 'mask': mask}
+    if not of_classes:
+      return {**columns, 'mask': bright(columns)[..., None]}
+    # Of each class another one: the object of the explained class is bright.
+    masks = np.repeat(~bright(columns)[..., None], 10, axis=-1)
+    batch = {'image': columns['image'] / np.float32(255)}
+    method, variables = network
+    predicted = method.predict(variables, batch).logits.argmax(-1)
+    masks[np.arange(len(masks)), ..., predicted] = bright(columns)
+    return {**columns, 'masks': np.uint8(masks)}
 
   masked = dataclasses.replace(
       dataset,
@@ -193,14 +225,12 @@ def test_masks_give_epg_and_iou(config, dataset, network):
 
 
 def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
-  method, variables = network
+  method, _ = network
   names = {}
   for layers in (None, method.layers):
     cut = dataclasses.replace(method, layers=layers)
     config = config.copy_and_resolve_references()
     config.evaluation.explainers = ('grad_cam',)
-    makers = explaining.map_makers(config, (cut, variables), {
-        'masker': 'blur', 'blur_kernel': 0, 'mask_value': np.zeros(())
-    })
+    makers = explaining.compared(config, cut, Masker('blur'))
     names[layers is None] = set(makers)
   assert names[False] - names[True] == {'grad_cam'}

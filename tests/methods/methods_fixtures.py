@@ -5,7 +5,7 @@ from impactx_jax import parallel
 from impactx_jax import rng
 from impactx_jax.configs import common
 from impactx_jax.methods import base
-from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,20 +96,20 @@ class Trainer:
   def __init__(self, method, config, name, classifier=None):
     training = config[methods.find(name).section].training
     variables = init(method, classifier, config.seed)
-    self._start = jax.device_get(loop.TrainState(
+    self._start = jax.device_get(train_step.TrainState(
         step=jnp.zeros((), jnp.int32),
         **variables,
-        opt_state=loop.OPTIMIZER.init(variables['params']),
+        opt_state=train_step.OPTIMIZER.init(variables['params']),
     ))
-    self._inputs = loop.Inputs(
-        keys={n: rng.stream(config.seed, n) for n in loop.STREAMS},
+    self._inputs = train_step.Inputs(
+        keys={n: rng.stream(config.seed, n) for n in train_step.STREAMS},
         learning_rate=np.float32(training.learning_rate),
         scalars={
             n: np.float32(value)
             for n, value in methods.scalars(name, config).items()
         },
     )
-    self._step = loop.compiled_step(
+    self._step = train_step.compiled_step(
         method, training.flip, training.crop_padding
     )
     self.restart()
@@ -122,7 +122,7 @@ class Trainer:
   @property
   def variables(self):
     """Of the network as it is now, as NumPy arrays."""
-    return jax.device_get(loop.variables_of(self.state))
+    return jax.device_get(train_step.variables_of(self.state))
 
   @property
   def scratch(self):

@@ -11,6 +11,7 @@ from impactx_jax.methods.base import without_scratch
 from impactx_jax.stages import checks
 from impactx_jax.training import checkpoints
 from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def prepare(method):
   compiled = on_one_device(method.prepare)
 
   def call(variables, batch, step):
-    state = loop.TrainState(step=jnp.int32(step), **variables, opt_state=())
+    state = train_step.TrainState(step=jnp.int32(step), **variables, opt_state=())
     state, batch = jax.device_get(compiled(state, batch, jax.random.key(0)))
     assert state.step == step
     return {**variables, 'collections': state.collections}, batch
@@ -242,7 +243,7 @@ def train(made, directory, epochs):
       training=training, section='classifier', seed=3,
       directory=epath.Path(directory), scalars=methods.scalars(NAME, config),
   )
-  state = loop.initial_state(method, 3)
+  state = train_step.initial_state(method, 3)
   with checkpoints.Checkpoints(directory) as saved:
     last, _ = saved.restore_latest(state)
   return result, last

@@ -13,7 +13,7 @@ from impactx_jax import stages
 from impactx_jax.models.weights import files
 from impactx_jax.models.weights import pretrained
 from impactx_jax.stages import training_run
-from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import numpy as np
 import pytest
@@ -116,11 +116,11 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       'position': np.arange(32, dtype=np.int32),
   }
   method = make_method(config, 32, classes=10)
-  state = loop.initial_state(method, seed=0)
-  first = jax.device_get(loop.variables_of(state))
-  step = loop.compiled_step(method, flip=False, crop_padding=0)
-  inputs = loop.Inputs(
-      keys={name: rng.stream(0, name) for name in loop.STREAMS},
+  state = train_step.initial_state(method, seed=0)
+  first = jax.device_get(train_step.variables_of(state))
+  step = train_step.compiled_step(method, flip=False, crop_padding=0)
+  inputs = train_step.Inputs(
+      keys={name: rng.stream(0, name) for name in train_step.STREAMS},
       learning_rate=np.float32(0.001),
       scalars={},
   )
@@ -132,7 +132,7 @@ def test_every_leaf_of_keras_networks_is_trained_and_they_learn(name):
       jax.tree_util.keystr(path)
       for (path, before), after in zip(
           jax.tree_util.tree_leaves_with_path(first),
-          jax.tree.leaves(loop.variables_of(state)), strict=True,
+          jax.tree.leaves(train_step.variables_of(state)), strict=True,
       )
       if np.array_equal(before, after)
   ]

@@ -6,7 +6,7 @@ from attribution.errors import InputError
 from etils import epath
 from impactx_jax.methods.base import SCRATCH
 from impactx_jax.training import checkpoints
-from impactx_jax.training.loop import TrainState
+from impactx_jax.training.train_step import TrainState
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -12,6 +12,7 @@ from impactx_jax.methods import base
 from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
 from impactx_jax.training import loop
+from impactx_jax.training import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -222,7 +223,7 @@ def test_learning_rate_follows_the_schedule(schedule, warmup, expected):
   training = make_training(
       schedule=schedule, learning_rate=0.5, warmup=warmup
   )
-  rates = loop.learning_rates(training, total_steps=10)
+  rates = train_step.learning_rates(training, total_steps=10)
   assert rates.shape == (10,) and rates.dtype == np.float32
   for step, rate in expected.items():
     assert rates[step] == pytest.approx(rate, rel=1e-3, abs=1e-6)
@@ -233,10 +234,10 @@ def test_learning_rate_follows_the_schedule(schedule, warmup, expected):
 
 def test_a_step_is_compiled_once_for_a_method_and_its_augmentation():
   method = linear_method()
-  step = loop.compiled_step(method, True, 2)
-  assert loop.compiled_step(method, True, 2) is step
-  assert loop.compiled_step(method, False, 2) is not step
-  assert loop.compiled_step(linear_method(), True, 2) is not step
+  step = train_step.compiled_step(method, True, 2)
+  assert train_step.compiled_step(method, True, 2) is step
+  assert train_step.compiled_step(method, False, 2) is not step
+  assert train_step.compiled_step(linear_method(), True, 2) is not step
 
 
 def test_seeds_learning_rates_and_scalars_share_a_program(tmp_path):

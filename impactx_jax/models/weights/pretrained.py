@@ -9,6 +9,7 @@ from attribution.errors import InputError
 from impactx_jax import models
 from impactx_jax.models.weights import files as weight_files
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 REPORT = 'pretrained.json'  # In the folder of what started so.
@@ -52,7 +53,7 @@ class Report:
 
 
 def start(
-    model, variables: Any, *, leave: Iterable[str] = ()
+    model: ConfigDict, variables: Any, *, leave: Iterable[str] = ()
 ) -> tuple[Any, Report]:
   """Replaces a network's first weights by those of `model.pretrained`.
 

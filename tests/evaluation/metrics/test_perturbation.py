@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 
-def corner_score(images):
+def corner_score(variables, images):
   """Class 0: the mean of the upper left 2x2 pixels; class 1: the rest."""
+  del variables
   corner = images[:, :2, :2].mean(axis=(1, 2, 3))
   return jnp.stack([corner, 1 - corner], axis=1)
 
@@ -19,7 +20,7 @@ def curves(maps, **options):
       corner_score, **{'region': 2, 'draws': 400, **options}
   )
   return curve_fn(
-      images, maps, np.zeros(len(maps), int), jax.random.key(0)
+      {}, images, maps, np.zeros(len(maps), int), jax.random.key(0)
   )
 
 
@@ -55,7 +56,7 @@ def test_the_class_given_is_the_one_recorded():
   curve_fn = perturbation.perturbation_curves(
       corner_score, region=2, draws=400
   )
-  curve = curve_fn(images, maps, np.array([1]), jax.random.key(0))
+  curve = curve_fn({}, images, maps, np.array([1]), jax.random.key(0))
   np.testing.assert_allclose(curve[0, :2], [-1, 0.5], atol=0.05)
 
 
@@ -65,9 +66,10 @@ def test_deletion_and_insertion_by_hand():
   hidden = np.full((1, 4, 4, 1), 0.25, np.float32)
   maps, classes = make_map([5, 9, 2, 1]), np.array([0])
   curve_fn = perturbation.perturbation_curves(corner_score, region=2)
-  deletion = curve_fn(images, maps, classes, jax.random.key(0), hidden)
+  key = jax.random.key(0)
+  deletion = curve_fn({}, images, maps, classes, key, hidden)
   np.testing.assert_allclose(deletion, [[0.75, 0.75, 0.25, 0.25, 0.25]])
-  insertion = curve_fn(hidden, maps, classes, jax.random.key(0), images)
+  insertion = curve_fn({}, hidden, maps, classes, key, images)
   np.testing.assert_allclose(insertion, [[0.25, 0.25, 0.75, 0.75, 0.75]])
 
 
@@ -93,19 +95,36 @@ def test_an_image_does_not_depend_on_how_many_come_with_it():
 def test_a_batch_is_no_larger_than_asked_and_changes_nothing(batch_size):
   seen = []
 
-  def score(images):
+  def score(variables, images):
     seen.append(len(images))
-    return corner_score(images)
+    return corner_score(variables, images)
 
   maps = np.concatenate([make_map([1, 2, 3, 4])] * 5)
   call = perturbation.perturbation_curves(
       score, region=2, draws=2, batch_size=batch_size
   )
   images = np.full((5, 4, 4, 1), 2.0, np.float32)
-  found = call(images, maps, np.zeros(5, int), jax.random.key(0))
+  found = call({}, images, maps, np.zeros(5, int), jax.random.key(0))
   np.testing.assert_allclose(found, curves(maps, draws=2), atol=1e-6)
   # The draws of one image at least, and no more than there are images.
   assert set(seen) == {min(10, max(2, batch_size - batch_size % 2))}
+
+
+def test_other_variables_give_other_scores_and_compile_nothing():
+  traced = []
+
+  def score(scale, images):
+    traced.append(images.shape)
+    return scale * corner_score(None, images)
+
+  images, maps = np.full((1, 4, 4, 1), 2.0, np.float32), make_map([2, 9, 5, 1])
+  found = []
+  for scale in (1.0, 3.0):
+    call = perturbation.perturbation_curves(score, region=2, draws=2)
+    arguments = images, maps, np.zeros(1, int), jax.random.key(0)
+    found.append(call(np.float32(scale), *arguments))
+  np.testing.assert_allclose(found[1], 3 * found[0], rtol=1e-6)
+  assert len(traced) == 1
 
 
 def test_ties_are_broken_at_random():

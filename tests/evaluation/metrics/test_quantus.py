@@ -53,10 +53,10 @@ def quantus_scores(metric, images, maps, classes, score):
 
 def our_curves(images, maps, classes, score, *, region, order='morf'):
   curve_fn = perturbation.perturbation_curves(
-      score, region=region, order=order
+      lambda variables, x: score(x), region=region, order=order
   )
   replacement = np.full_like(images, VALUE)
-  return curve_fn(images, maps, classes, jax.random.key(0), replacement)
+  return curve_fn({}, images, maps, classes, jax.random.key(0), replacement)
 
 
 @pytest.mark.parametrize('order', ['morf', 'lerf'])

@@ -1,0 +1,65 @@
+"""The tables that end a command."""
+
+from impactx_jax.report import console
+
+
+def metrics(**changes):
+  """Of a network that was measured on 360 images."""
+  return {
+      'data': {'name': 'digits/1.0.0', 'examples': {'test': 360}},
+      'accuracy': {'baseline': 0.5, 'impactx': 0.625},
+      'map_r2': {'baseline': None, 'impactx': 0.25},
+  } | changes
+
+
+def test_the_first_column_is_on_the_left_and_others_on_the_right():
+  assert console.table(['', 'a', 'long'], [['one', 1, 2], ['b', 100, '']]) == (
+      '       a  long\n'
+      '---  ---  ----\n'
+      'one    1     2\n'
+      'b    100'
+  )
+
+
+def test_accuracy_is_compared_with_as():
+  assert console.summary(metrics()) == (
+      'digits/1.0.0, 360 test images\n'
+      '\n'
+      '         accuracy %  against baseline  map R2\n'
+      '-------  ----------  ----------------  ------\n'
+      'A             50.00\n'
+      'IMPACTX       62.50            +12.50   0.250'
+  )
+
+
+def test_what_else_a_task_measures_has_columns_of_its_own():
+  text = console.summary(metrics(
+      f1={'baseline': 0.5, 'impactx': 0.75},
+      mean_average_precision={'baseline': 0.25, 'impactx': 0.125},
+  ))
+  header, _, a, impactx = text.splitlines()[2:]
+  assert header.split()[-4:] == ['F1', 'mAP', 'map', 'R2']
+  assert a.split() == ['A', '50.00', '0.500', '0.250']
+  assert impactx.split()[-3:] == ['0.750', '0.125', '0.250']
+
+
+def test_maps_have_their_measures_with_intervals():
+  def found(mean, interval):
+    return {'mean': mean, 'interval': interval, 'images': 2}
+
+  maps = {
+      'names': ['partition', 'impactx'], 'images': 8, 'reference': 'partition',
+      'measures': {
+          name: {
+              'partition': found(0.5, [0.25, 0.75]), 'impactx': found(1.0, None)
+          }
+          for name in (
+              'morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation'
+          )
+      },
+  }
+  text = console.summary(metrics(maps=maps))
+  assert 'Maps of 8 test images' in text
+  assert 'Owen values, of 2 images' in text
+  assert text.endswith('1.000                 1.000')
+  assert text.count('0.500 [0.250, 0.750]') == 4

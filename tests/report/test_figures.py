@@ -1,0 +1,75 @@
+"""Colours and names by hand; pictures of what is at their ends."""
+
+import base64
+
+from etils import epath
+from impactx_jax.report import figures
+import numpy as np
+import pytest
+
+CLASSES = ('cat', 'dog', 'owl')
+
+
+@pytest.mark.parametrize(('name', 'title'), [
+    ('partition', 'SHAP'), ('grad_cam', 'Grad-CAM'), ('impactx', 'IMPACTX'),
+    ('baseline', 'A'), ('mine', 'mine'),
+])
+def test_explainers_methods_and_files_have_titles(name, title):
+  assert figures.title_of(name) == title
+
+
+@pytest.mark.parametrize(('label', 'text'), [
+    (np.int32(1), 'dog'), (2, 'owl'), (np.array([1, 0, 1]), 'cat, owl'),
+    (np.array([0, 0, 0]), 'none'), (np.array([0, 1, 0]), 'dog'),
+])
+def test_a_label_is_named_and_so_are_several(label, text):
+  assert figures.label_text(label, CLASSES) == text
+
+
+def test_red_is_for_blue_against_and_white_nothing():
+  values = np.zeros((1, 3, 2), np.float32)
+  values[0, :, 0], values[0, :, 1] = [3, 0, -2], [1, 0, -2]  # 4, 0 and -4.
+  (red, white, blue), = figures.relevance_colours(values).astype(int)
+  assert red[0] > red[2] + 50 and blue[2] > blue[0] + 50
+  assert white.min() > 240
+  zeros = figures.relevance_colours(np.zeros((1, 3, 2)))
+  assert (zeros == white).all()
+
+
+def test_an_overlay_shows_the_image_where_the_map_says_nothing():
+  image = np.full((1, 2, 3), 0.2, np.float32)
+  values = np.array([[[0.0], [1.0]]])
+  nothing, most = figures.overlay(image, values)[0]
+  assert nothing.tolist() == [51] * 3
+  colour = figures.relevance_colours(values)[0, 1]
+  np.testing.assert_allclose(most, 0.85 * colour + 0.15 * 51, atol=1)
+
+
+def test_grey_becomes_rgb():
+  image = np.array([[[0.0], [0.2], [1.0]]], np.float32)
+  found = figures.to_rgb(image)
+  assert found.tolist() == [[[0] * 3, [51] * 3, [255] * 3]]
+  colours = np.random.default_rng(0).integers(0, 256, (2, 2, 3), np.uint8)
+  np.testing.assert_array_equal(
+      figures.to_rgb(colours / np.float32(255)), colours
+  )
+
+
+@pytest.mark.parametrize('picture', [
+    figures.perturbation({'partition': np.ones((2, 5)), 'a': np.ones((2, 5))}),
+    figures.sparkline({'partition': np.linspace(1, 0, 5)}),
+    figures.training({'baseline': [{'validation/accuracy': 0.5}]}),
+    figures.per_class({'baseline': np.array([0.5, np.nan, 1])}, CLASSES),
+    figures.trials(['a', 'b'], np.array([0.5, 0.6]), np.array([0.1, 0.1])),
+    figures.differences([], {'to A': []}),
+    figures.differences(
+        ['impactx', 'abn'], {'to A': [(1.0, np.nan, np.nan), None]}
+    ),
+])
+def test_every_figure_is_a_picture(picture, tmp_path):
+  path = epath.Path(tmp_path / 'picture.png')
+  figures.save(path, picture)
+  assert path.read_bytes().startswith(b'\x89PNG')
+  kind, content = figures.svg(picture).split(',')
+  assert kind == 'data:image/svg+xml;base64'
+  assert b'<svg' in base64.b64decode(content)
