@@ -13,6 +13,7 @@ from impactx_jax import stages
 from impactx_jax.models.weights import files
 from impactx_jax.models.weights import pretrained
 from impactx_jax.stages import training_run
+from impactx_jax.training import loop
 from impactx_jax.training import train_step
 import jax
 import numpy as np
