@@ -26,7 +26,9 @@ def test_a_range_has_what_it_says(bound, inside, outside, words):
   assert str(bound) == words
 
 
-TABLE = {'rate': Range(0, 1, above=True), 'schedule': Choice('plan', ('a', 'b'))}
+TABLE = {
+    'rate': Range(0, 1, above=True), 'schedule': Choice('plan', ('a', 'b'))
+}
 
 
 def check(**fields):

@@ -102,9 +102,9 @@ class Method:
     inputs: The columns that `predict` needs; more than the image where a
       forward pass of the image alone is not enough.
     prepare: (state, batch, key) -> (state, batch), with the
-      `training.loop.TrainState`: what comes before a batch is augmented, such
-      as to add maps to it. The batch also has `row` int32 [B], each example's
-      place in the training split.
+      `training.train_step.TrainState`: what comes before a batch is augmented,
+      such as to add maps to it. The batch also has `row` int32 [B], each
+      example's place in the training split.
     explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
       for this batch, for a method that makes them from itself.
     layers: Where the network can be cut; None where it cannot.

@@ -40,7 +40,9 @@ def measure(name: str, classifier, *, steps: int, pairs: int):
   state = train_step.initial_state(method, 0, classifier)
   variables = jax.device_get(train_step.variables_of(state))
   state = parallel.replicate(state)
-  step_fn = train_step.compiled_step(method, training.flip, training.crop_padding)
+  step_fn = train_step.compiled_step(
+      method, training.flip, training.crop_padding
+  )
   inputs = train_step.Inputs(
       keys={name: rng.stream(0, name) for name in train_step.STREAMS},
       learning_rate=np.float32(0.001),

@@ -35,7 +35,10 @@ class Toy(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager):
-    return {'train': self._generate_examples(0, 40), 'test': self._generate_examples(40, 60)}
+    return {
+        'train': self._generate_examples(0, 40),
+        'test': self._generate_examples(40, 60),
+    }
 
   def _generate_examples(self, first, last):
     for i in range(first, last):

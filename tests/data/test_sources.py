@@ -68,7 +68,7 @@ def test_fingerprint_describes_the_data_set(digits, shapes):
       },
   }
   assert shapes.name == 'shapes/easy/1.0.0'
-  assert shapes.fingerprint()['columns'] == ['image', 'label', 'mask']
+  assert shapes.fingerprint()['columns'] == ['cue', 'image', 'label', 'mask']
   assert shapes.class_names[:2] == ('circle', 'square')
   assert len(ids_of(shapes, 'train', 'validation')) == 4000
   assert len(shapes.test['id']) == 1000

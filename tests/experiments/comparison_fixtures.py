@@ -41,11 +41,11 @@ def differing(method, differences, **fields):
 
 
 def make_table(
-    *results, data='digits', model='lenet5', as_published=True
+    *results, data='digits', model='lenet5', as_published=True, **options
 ):
   flat = [one for group in results for one in group]
   return comparison.make_table(
-      flat, data=data, model=model, as_published=as_published
+      flat, data=data, model=model, as_published=as_published, **options
   )
 
 

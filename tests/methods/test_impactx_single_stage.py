@@ -55,7 +55,9 @@ def prepare(method):
   compiled = on_one_device(method.prepare)
 
   def call(variables, batch, step):
-    state = train_step.TrainState(step=jnp.int32(step), **variables, opt_state=())
+    state = train_step.TrainState(
+        step=jnp.int32(step), **variables, opt_state=()
+    )
     state, batch = jax.device_get(compiled(state, batch, jax.random.key(0)))
     assert state.step == step
     return {**variables, 'collections': state.collections}, batch
@@ -269,9 +271,9 @@ def test_a_run_that_is_continued_ends_as_an_undisturbed_one(tmp_path):
 
 
 @pytest.mark.parametrize(('path', 'value', 'parts'), [
-    ('attribution.explainer', 'shap_partition', ('partition_grid',)),
-    ('method.map_scaling', 'global_std', ('max_abs', 'none')),
-    ('method.maps', 'shuffled', ('true_class',)),
+    ('attribution.explainer', 'shap_partition', (NAME, 'partition_grid')),
+    ('method.map_scaling', 'global_std', (NAME, 'max_abs', 'none')),
+    ('method.maps', 'shuffled', (NAME, 'true_class')),
     ('method.refresh_every', 0, ('1 or more',)),
     ('method.refresh_evals', 2, ('3 or more',)),
 ])
@@ -283,7 +285,7 @@ def test_settings_that_it_cannot_meet_are_refused(path, value, parts):
   with pytest.raises(InputError) as error:
     checks.check(config)
   message = str(error.value)
-  for part in (*parts, NAME, f'--config.{path}='):
+  for part in (*parts, f'--config.{path}='):
     assert part in message, message
   # They are another method's business.
   config.method.name = 'impactx'

@@ -6,6 +6,9 @@ import re
 import shutil
 import subprocess
 
+from impactx_jax.report import figures
+from impactx_jax.report import page as page_lib
+import numpy as np
 import pytest
 
 CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
@@ -67,25 +70,42 @@ def test_it_has_the_config_and_the_commands(page, finished_workdir):
   assert summary['provenance']['command'][0] in page
 
 
-def test_what_the_user_wrote_is_not_taken_for_markup(finished_workdir):
-  from impactx_jax.report import page as page_lib
+def render(metrics, **changes):
+  """The page of a method without maps."""
+  metrics = {name: x for name, x in metrics.items() if name != 'maps'}
+  return page_lib.render(**{
+      'metrics': metrics,
+      'measured': None,
+      'by_class': figures.per_class({'baseline': np.ones(2)}, ('a', 'b')),
+      'histories': {'baseline': [{'validation/accuracy': 0.5}]},
+      'config': {},
+      'commands': [],
+      'about_map': '',
+  } | changes)
 
-  loaded = json.loads(
-      (finished_workdir / 'report' / 'metrics.json').read_text()
-  )
-  loaded['data']['class_names'][0] = '<script>alert(1)</script>'
-  del loaded['maps']
-  text = page_lib.render(
-      metrics=loaded,
-      measured=None,
-      tests={'baseline': {'label': [0, 1], 'predicted': [0, 0]}},
-      histories={'baseline': [{'validation/accuracy': 0.5}]},
+
+def test_what_the_user_wrote_is_not_taken_for_markup(metrics):
+  data = {**metrics['data'], 'class_names': ['<script>alert(1)</script>'] * 10}
+  text = render(
+      metrics | {'data': data},
       config={'name': '<b>'},
       commands=[('impactx', '--workdir=<i>')],
       about_map='It is <a> prediction.',
   )
   assert '<script>alert' not in text and '<b>' not in text
-  assert '<i>' not in text
+  assert '<i>' not in text and '<a>' not in text
+  assert '&lt;b&gt;' in text and '&lt;i&gt;' in text
+
+
+def test_what_else_a_task_measures_has_columns_of_its_own(metrics):
+  assert '<th>F1</th>' not in render(metrics)
+  by_network = dict.fromkeys(metrics['accuracy'], 0.125)
+  text = render(metrics | {'f1': by_network, 'mean_average_precision': {
+      name: 0.375 for name in by_network
+  }})
+  assert '<th>F1</th><th>mAP</th><th>map R²</th>' in text
+  row = '<td>0.125</td><td>0.375</td>'
+  assert text.count(row) == len(by_network) == 3
 
 
 def run_in_browser(page, tmp_path, script):

@@ -9,7 +9,7 @@ from impactx_jax.data import sources
 from impactx_jax.evaluation import accuracy
 from impactx_jax.evaluation import measure_maps
 from impactx_jax.models.impactx import decoder_blocks
-from impactx_jax.training import loop
+from impactx_jax.training import train_step
 from PIL import Image
 import pytest
 from tests import pipeline_fixtures
@@ -63,7 +63,7 @@ def test_good_input_gets_as_far_as_training(tmp_path, tiny_config):
 def test_batch_larger_than_the_training_split_is_refused(
     tmp_path, tiny_config, monkeypatch
 ):
-  forbid(monkeypatch, (loop, 'initial_state'))
+  forbid(monkeypatch, (train_step, 'initial_state'))
   tiny_config.classifier.training.batch_size = 4096
   refused(
       tiny_config, tmp_path, 'all', '4096', '1292',

@@ -68,9 +68,8 @@ def test_lep_can_start_from_as_trunk_with_its_statistics():
       make_method(config, 32).shapes(),
   )
   problem = methods.Problem(CLASSES, (32, 32, 3))
-  params, collections = methods.create('impactx', config, problem).init(
-      jax.random.key(0), classifier
-  )
+  method = methods.create('impactx', config, problem)
+  params, collections = jax.jit(method.init)(jax.random.key(0), classifier)
   assert_trees_equal(
       params['lep']['trunk'], classifier['params']['trunk']
   )

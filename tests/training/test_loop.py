@@ -5,56 +5,18 @@ import dataclasses
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import methods
-from impactx_jax import tasks
 from impactx_jax.configs import common
 from impactx_jax.data import sources
-from impactx_jax.methods import base
 from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
 from impactx_jax.training import loop
-from impactx_jax.training import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-
-def linear_method():
-  """Logits [w * mean(x), 0]: its gradient is easy to write down."""
-  task = tasks.TASKS['classification']
-
-  def logits(params, images):
-    score = params['w'] * images.mean(axis=(1, 2, 3))
-    return jnp.stack([score, jnp.zeros_like(score)], axis=1)
-
-  def loss(params, collections, batch, key):
-    values = task.loss(logits(params, batch['image']), batch)
-    return values.mean(), base.Aux(
-        collections, base.mean_metrics(loss=values)
-    )
-
-  return base.Method(
-      task=task,
-      init=lambda key, classifier: ({'w': jnp.zeros(())}, {}),
-      loss=loss,
-      predict=lambda variables, batch: base.Prediction(
-          logits(variables['params'], batch['image'])
-      ),
-  )
-
-
-def make_columns(count=32):
-  generator = np.random.default_rng(0)
-  label = (np.arange(count) % 2).astype(np.int32)
-  image = generator.integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
-  return {'image': image, 'label': label}
-
-
-def make_training(**changes):
-  training = common.get_config().classifier.training
-  training.update(epochs=4, batch_size=8, schedule='constant', patience=0)
-  training.update(changes)
-  return training
+from tests.training.training_fixtures import linear_method
+from tests.training.training_fixtures import make_columns
+from tests.training.training_fixtures import make_training
 
 
 def train(directory, method=None, columns=None, start_from=None, **changes):
@@ -77,7 +39,8 @@ def weight(directory, step):
 
 
 def kept(directory):
-  return sorted(int(path.name) for path in (directory / 'checkpoints').iterdir())
+  folder = directory / checkpoints.DIRECTORY
+  return sorted(int(path.name) for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -209,37 +172,6 @@ def test_what_cannot_be_trained_is_refused_first(tmp_path, changes, parts):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('schedule', 'warmup', 'expected'), [
-    ('cosine', 0.0, {0: 0.5, 5: 0.25, 9: 0.25 * (1 + np.cos(0.9 * np.pi))}),
-    ('constant', 0.0, {0: 0.5, 5: 0.5, 9: 0.5}),
-    ('cosine', 0.4, {
-        0: 0.0, 1: 0.125, 4: 0.5, 7: 0.25,
-        9: 0.25 * (1 + np.cos(5 / 6 * np.pi)),
-    }),
-    ('constant', 0.4, {0: 0.0, 2: 0.25, 4: 0.5, 9: 0.5}),
-    ('cosine', 1.0, {0: 0.0, 5: 0.25, 9: 0.45}),
-])
-def test_learning_rate_follows_the_schedule(schedule, warmup, expected):
-  training = make_training(
-      schedule=schedule, learning_rate=0.5, warmup=warmup
-  )
-  rates = train_step.learning_rates(training, total_steps=10)
-  assert rates.shape == (10,) and rates.dtype == np.float32
-  for step, rate in expected.items():
-    assert rates[step] == pytest.approx(rate, rel=1e-3, abs=1e-6)
-
-
-# --- What is compiled ---------------------------------------------------------
-
-
-def test_a_step_is_compiled_once_for_a_method_and_its_augmentation():
-  method = linear_method()
-  step = train_step.compiled_step(method, True, 2)
-  assert train_step.compiled_step(method, True, 2) is step
-  assert train_step.compiled_step(method, False, 2) is not step
-  assert train_step.compiled_step(linear_method(), True, 2) is not step
-
-
 def test_seeds_learning_rates_and_scalars_share_a_program(tmp_path):
   traced, plain = [], linear_method()
 
@@ -272,7 +204,8 @@ def test_a_step_sees_what_the_method_prepares_and_the_scalars(tmp_path):
   def prepare(state, batch, key):
     seen['prepare'] = batch.keys()
     collections = {'count': state.collections['count'] + batch['row'].size}
-    return state.replace(collections=collections), {**batch, 'new': batch['row']}
+    state = state.replace(collections=collections)
+    return state, {**batch, 'new': batch['row']}
 
   def loss(params, collections, batch, key):
     seen['loss'] = batch.keys()
