@@ -1,5 +1,6 @@
 """Programs run as from the command line, in the process of the test."""
 
+import contextlib
 import sys
 
 from absl import flags
@@ -8,9 +9,9 @@ from impactx_jax.commands import cli
 import pytest
 
 
-@pytest.fixture
-def in_process(monkeypatch):
-  """Returns run(program, *arguments), which runs a program in this process."""
+@contextlib.contextmanager
+def running(monkeypatch):
+  """Gives run(program, *arguments), which runs a program in this process."""
   saved = flagsaver.save_flag_values(flags.FLAGS)
 
   # absl's own ends the process.
@@ -22,6 +23,14 @@ def in_process(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['impactx', *arguments])
     program.run()
 
-  yield run
-  flagsaver.restore_flag_values(saved, flags.FLAGS)
-  flags.FLAGS.unparse_flags()
+  try:
+    yield run
+  finally:
+    flagsaver.restore_flag_values(saved, flags.FLAGS)
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+  with running(monkeypatch) as run:
+    yield run

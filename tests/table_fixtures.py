@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import re
 from unittest import mock
 
 from attribution import service
@@ -15,7 +14,6 @@ import pytest
 from tests.conftest import make_tiny_config
 from tests.pipeline_fixtures import forbid
 
-EXTENDING = pathlib.Path(__file__).parents[1] / 'docs' / 'extending.md'
 TINY_SHAPES = shapes.ShapesConfig(name='tiny', num_train=160, num_test=48)
 
 
@@ -73,15 +71,6 @@ def count_trainings(monkeypatch, stop_at: int = 0) -> list[str]:
 
   monkeypatch.setattr(loop, 'train', counted)
   return begun
-
-
-def readme_backbone() -> str:
-  """The documented file with a backbone of one's own."""
-  blocks = re.findall(
-      r'```python\n(.*?)```', EXTENDING.read_text(), re.DOTALL
-  )
-  (code,) = (block for block in blocks if '\nBACKBONE = ' in block)
-  return code
 
 
 def read_json(path: pathlib.Path):

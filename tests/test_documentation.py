@@ -15,16 +15,17 @@ import sys
 import tomllib
 
 from attribution import explainers
-from impactx_jax import checks
-from impactx_jax import compare
-from impactx_jax import pipeline
-from impactx_jax import grids
 from impactx_jax import methods
 from impactx_jax import models
-from impactx_jax import table
+from impactx_jax import stages
+from impactx_jax.commands import table
+from impactx_jax.configs import common
+from impactx_jax.experiments import grids
+from impactx_jax.experiments import over_seeds
+from impactx_jax.stages import checks
 from ml_collections import config_flags
 import pytest
-from tests import table_fixtures
+from tests import own_files_fixtures
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / 'README.md'
@@ -84,6 +85,7 @@ def config_of(values: dict[str, str]):
   recipe = pathlib.Path(values.pop('config')).stem
   module = importlib.import_module(f'impactx_jax.configs.{recipe}')
   config = module.get_config()
+  common.add_options(config, values.get('config.method.name', ''))
   for field, value in values.items():
     assert field.startswith('config.'), field
     path = field.removeprefix('config.')
@@ -109,27 +111,28 @@ def test_nothing_is_left_to_fill_in(page):
   assert text.count('```') % 2 == 0
 
 
+@pytest.fixture
+def in_a_folder_with_the_files(tmp_path, monkeypatch):
+  """A folder with the documented files in it."""
+  own_files_fixtures.write(tmp_path)
+  monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures('in_a_folder_with_the_files')
 @pytest.mark.parametrize('command', impactx_commands())
 def test_command_is_one_that_the_program_takes(command):
   values = flags_of(command)
-  assert values.pop('stage', 'all') in pipeline.STAGES
+  assert values.pop('stage', 'all') in stages.STAGES
   values.setdefault('config', 'quickstart')  # Of the workdir, which has one.
   checks.check(config_of(values))
 
 
-@pytest.fixture
-def in_a_folder_with_mynet(tmp_path, monkeypatch):
-  """A folder with the documented backbone in it."""
-  (tmp_path / 'mynet.py').write_text(table_fixtures.readme_backbone())
-  monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.usefixtures('in_a_folder_with_mynet')
+@pytest.mark.usefixtures('in_a_folder_with_the_files')
 @pytest.mark.parametrize('command', commands_of('impactx-table '))
 def test_table_is_one_that_the_program_makes(command):
   values = flags_of(command)
   names = values.pop('methods', ','.join(table.METHODS.default)).split(',')
-  plan = compare.Plan.parse(values.pop('seeds', table.SEEDS.default), names)
+  plan = over_seeds.Plan.parse(values.pop('seeds', table.SEEDS.default), names)
   config = config_of(values)
   for name in plan.names.keys() - {'baseline'}:
     config.method.name = name

@@ -220,7 +220,7 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
   if not recipe and changed and workdir and (home / 'config.json').exists():
     recipe = f'from_workdir:{workdir}'
     argv = [argv[0], f'--config={recipe}', *argv[1:]]
-  if not recipe:
+  if not recipe and not any(x.lstrip('-') == 'config=' for x in argv):
     return argv
   path = _recipe_path(recipe)
   if own := _own_method(argv):

@@ -19,7 +19,7 @@ IMPACTX = (sys.executable, '-m', 'impactx_jax.main')
 PRINT_FIELD = (
     sys.executable, '-c',
     'import sys\n'
-    'from impactx_jax import cli\n'
+    'from impactx_jax.commands import cli\n'
     # Called when the flags are parsed, and before the slow imports.
     'show = lambda config: print(config.attribution.max_evals)\n'
     'cli.run(lambda config, workdir: sys.exit(show(config)), "")',

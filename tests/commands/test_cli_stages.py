@@ -8,6 +8,7 @@ from attribution import main as attribution_main
 from attribution import service
 from impactx_jax import main
 from impactx_jax import stages
+from impactx_jax.stages import evaluate
 from impactx_jax.training import loop
 import pytest
 from tests import cli_fixtures
@@ -51,31 +52,31 @@ def test_input_error_exits_with_2_and_a_bug_does_not(
     in_process(main, *arguments)
 
 
-@pytest.mark.parametrize(('field', 'value'), [
-    ('data.label_fraction', '0'),
-    ('model.name', 'nowhere.py'),
-    ('model.width', '-1'),
-    ('classifier.workdir', 'nowhere'),
-    ('attribution.workdir', 'nowhere'),
-    ('method.name', 'abm'),
-    ('method.maps', 'shufled'),
-    ('method.map_cell', '0'),
-    ('method.refresh_every', '0'),
-    ('method.refresh_evals', '1'),
-])
+@pytest.mark.parametrize('flags', [
+    ('data.label_fraction=0',),
+    ('model.name=nowhere.py',),
+    ('model.width=-1',),
+    ('classifier.workdir=nowhere',),
+    ('attribution.workdir=nowhere',),
+    ('method.name=abm',),
+    ('method.maps=shufled',),
+    ('method.map_cell=0',),
+    ('method.name=impactx_single_stage', 'method.refresh_every=0'),
+    ('method.name=impactx_single_stage', 'method.refresh_evals=1'),
+], ids=lambda flags: flags[-1])
 def test_bad_value_exits_with_2_and_says_so_in_one_paragraph(
-    in_process, tmp_path, monkeypatch, capsys, field, value
+    in_process, tmp_path, monkeypatch, capsys, flags
 ):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(SystemExit) as error:
     in_process(
         main, '--config=quickstart', '--workdir=run',
-        f'--config.{field}={value}',
+        *(f'--config.{flag}' for flag in flags),
     )
   assert error.value.code == 2
   message = capsys.readouterr().err.strip()
   assert message.startswith('Error: ') and '\n\n' not in message
-  assert value in message
+  assert flags[-1].partition('=')[2] in message
   assert not (tmp_path / 'run').exists()
 
 
@@ -129,7 +130,7 @@ def test_finished_workdir_has_nothing_left_to_do(
     finished, tiny_config, monkeypatch, capsys
 ):
   monkeypatch.setattr(
-      evaluate, 'evaluate', lambda *_: pytest.fail('evaluate was called')
+      evaluate, 'measure', lambda *_: pytest.fail('measure was called')
   )
   before = {
       path: path.read_bytes() for path in finished.rglob('*') if path.is_file()

@@ -2,10 +2,10 @@
 
 import sys
 
-from impactx_jax.experiments import grids
 from impactx_jax import methods
+from impactx_jax.experiments import grids
 import pytest
-from tests import test_cli
+from tests.commands import test_cli
 
 
 @pytest.mark.parametrize(('module', 'parts'), [
@@ -15,7 +15,7 @@ from tests import test_cli
 def test_help_exits_with_0_and_names_flags_and_choices(
     tmp_path, module, parts
 ):
-  command = (sys.executable, '-m', f'impactx_jax.{module}')
+  command = (sys.executable, '-m', f'impactx_jax.commands.{module}')
   result = test_cli._run(command, '--help', cwd=tmp_path)
   assert result.returncode == 0 and not result.stderr
   assert result.stdout.startswith(f'impactx-{module} ')
@@ -30,7 +30,7 @@ def test_help_exits_with_0_and_names_flags_and_choices(
 def test_a_missing_flag_exits_with_2_and_one_paragraph(
     tmp_path, module, arguments, part
 ):
-  command = (sys.executable, '-m', f'impactx_jax.{module}')
+  command = (sys.executable, '-m', f'impactx_jax.commands.{module}')
   result = test_cli._run(command, '--workdir=run', *arguments, cwd=tmp_path)
   test_cli._assert_one_paragraph(result, part)
   assert not result.stdout and not list(tmp_path.iterdir())

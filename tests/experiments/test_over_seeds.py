@@ -191,7 +191,7 @@ def test_a_batch_larger_than_the_data_is_refused_before_any_work(
     shapes_config, tmp_path, name
 ):
   config = shapes_config.copy_and_resolve_references()
-  config[methods.training_section(name)].training.batch_size = 1000
+  config[methods.find(name).section].training.batch_size = 1000
   with pytest.raises(InputError, match=r'training\.batch_size=N'):
     over_seeds.run(config, tmp_path, over_seeds.Plan.parse('2', [name]))
   assert not list(tmp_path.iterdir())

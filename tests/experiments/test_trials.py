@@ -7,15 +7,16 @@ import sys
 
 from absl import flags
 from attribution import service
-from impactx_jax.stages import checks
-from impactx_jax.evaluation import accuracy
-from impactx_jax.experiments import grids
 from impactx_jax import stages
-from impactx_jax.experiments import trials
-from impactx_jax.training import loop
 from impactx_jax.configs import common
 from impactx_jax.data import builders
+from impactx_jax.evaluation import accuracy
+from impactx_jax.experiments import grids
+from impactx_jax.experiments import trials
 from impactx_jax.report import figures
+from impactx_jax.stages import checks
+from impactx_jax.stages import evaluate
+from impactx_jax.training import loop
 from joblib.externals import loky
 from matplotlib import image as image_lib
 from ml_collections import config_flags

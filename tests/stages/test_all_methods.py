@@ -5,6 +5,7 @@ import csv
 from impactx_jax import methods
 from impactx_jax.experiments import over_seeds
 import pytest
+from tests import own_files_fixtures
 from tests import table_fixtures
 from tests.table_fixtures import FILES
 from tests.table_fixtures import read_files
@@ -17,9 +18,9 @@ no_work = table_fixtures.no_work
 def digits_table(data_dir, tmp_path_factory):
   """A finished table of every method, and the config that made it."""
   folder = tmp_path_factory.mktemp('digits_table')
-  (folder / 'mynet.py').write_text(table_fixtures.readme_backbone())
+  (backbone,) = own_files_fixtures.write(folder, 'mynet.py').values()
   config = table_fixtures.digits_config(data_dir)
-  config.model.name = str(folder / 'mynet.py')
+  config.model.name = backbone
   plan = over_seeds.Plan.parse('1', list(methods.METHODS))
   over_seeds.run(config, folder / 'table', plan)
   return folder / 'table', config
@@ -41,7 +42,7 @@ def test_methods_of_one_seed_share_the_classifier_and_its_maps(digits_table):
   workdir, _ = digits_table
   assert {path.name for path in workdir.iterdir()} == {'seed0', *FILES}
   assert {path.name for path in (workdir / 'seed0').iterdir()} == {
-      'config.json', 'backbone.py', 'classifier', 'maps', 'maps_other_class',
+      'config.json', 'mynet.py', 'classifier', 'maps', 'maps_other_class',
       'maps_weighted', *methods.METHODS,
   } - {'baseline'}
 
@@ -59,11 +60,14 @@ def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
 
 
 def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
-  workdir, _ = digits_table
+  workdir, config = digits_table
   rows = read_json(workdir / 'table.json')['rows']
   found = {row['method']: row['runs'][0]['evaluations'] for row in rows}
   on_maps = dict.fromkeys(
-      (name for name, entry in methods.METHODS.items() if entry.maps),
+      (
+          name for name, spec in methods.METHODS.items()
+          if spec.maps(methods.config_of(name, config).method)
+      ),
       160 * 20,
   )
   assert found == dict.fromkeys(methods.METHODS, 0) | on_maps | {
