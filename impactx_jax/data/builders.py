@@ -1,8 +1,6 @@
-"""Data sets as tensorflow-datasets has them: found, prepared, and read."""
+"""Data sets as tensorflow-datasets has them: found and prepared."""
 
-from concurrent import futures
 import contextlib
-import hashlib
 import io
 import sys
 from typing import Any
@@ -12,9 +10,6 @@ from attribution.errors import unknown_choice
 from etils import epath
 from impactx_jax import tasks
 from impactx_jax import user_files
-from impactx_jax.data import columns as column_lib
-from impactx_jax.data import pictures
-from impactx_jax.data.columns import Columns
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -126,7 +121,7 @@ def task_of(builder: Any, data: ConfigDict) -> str:
       name
       for name, task in tasks.TASKS.items()
       if {'image', task.labels} <= {*features}
-      and _classes_of(features[task.labels])
+      and classes_of(features[task.labels])
   ]
   if not fitting or (data.task and data.task not in fitting):
     wanted = [tasks.TASKS[data.task]] if data.task else tasks.TASKS.values()
@@ -143,13 +138,15 @@ def task_of(builder: Any, data: ConfigDict) -> str:
   return data.task or fitting[0]
 
 
-def class_names(builder: Any, labels: str) -> tuple[str, ...]:
-  """Returns the names of the classes, [K], of the feature with the labels."""
-  return _classes_of(builder.info.features[labels])
+def classes_of(feature: Any) -> tuple[str, ...]:
+  """Returns the names of the classes of a feature with one label, or several.
 
+  Args:
+    feature: Of TFDS.
 
-def _classes_of(feature) -> tuple[str, ...]:
-  """The class names of a label, or of each of several; () where it has none."""
+  Returns:
+    [K]; () where it is none of class labels.
+  """
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
   while isinstance(feature, tfds.features.Sequence):
@@ -218,151 +215,3 @@ def _folder_builder(data):
         f'{FOLDER_LAYOUT} (png or jpeg).'
     )
   return builder
-
-
-def read(builder: Any, split: str, data: ConfigDict) -> Columns:
-  """Reads one split into memory.
-
-  Args:
-    builder: From `find`.
-    split: Its name.
-    data: `config.data`.
-
-  Returns:
-    `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N] or `labels`
-    int32 [N, K], whatever other numbers the data set has (masks, boxes, groups;
-    see `data.columns`), and of a folder of pictures `file_digest` str [N].
-
-  Raises:
-    InputError: if it is empty, or an example cannot be read.
-  """
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-
-  folder = data.name == 'image_folder'
-  try:
-    rows = (_pictures if folder else _examples)(builder, split, data)
-  except tf.errors.OpError as error:
-    # TensorFlow puts the names of its graph before the reason.
-    reason = error.message.splitlines()[0].rsplit(': ', 1)[-1]
-    advice = f'Prepare the data set in {builder.data_path} again.'
-    if folder:
-      advice = f'Mend or remove what is in the way in {data.data_dir}.'
-    raise InputError(
-        f'The split {split!r} of {data.name} cannot be read ({reason}). '
-        f'{advice}'
-    ) from error
-  if not rows:
-    raise InputError(f'The split {split!r} of {data.name} has no examples.')
-  columns = {
-      name: np.stack([row[name] for row in rows])
-      for name in rows[0]
-      if name != 'id'
-  }
-  for name, column in columns.items():
-    if column_lib.kind_of(name) == column_lib.LABEL:
-      columns[name] = column.astype(np.int32)
-  ids = [row['id'].decode() for row in rows]
-  if folder:
-    # Split, class and file name: an id that survives moving the folder.
-    ids = ['/'.join([split, *epath.Path(name).parts[-2:]]) for name in ids]
-  columns['id'] = np.array(ids)
-  return columns
-
-
-def _kept(features) -> list[str]:
-  """Names the features that become columns: numbers of one shape."""
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  def fits(name, feature):
-    kind = column_lib.kind_of(name)
-    if kind == column_lib.LABEL:
-      return bool(_classes_of(feature))
-    if kind in (column_lib.TEXT, column_lib.MAP) or not isinstance(
-        feature, (tfds.features.Tensor, tfds.features.Image)
-    ):
-      return False
-    if np.dtype(feature.np_dtype).kind not in 'biuf':
-      return False
-    if kind == column_lib.SCALAR:
-      return feature.shape == ()
-    return kind == column_lib.MASK or None not in feature.shape
-
-  return [name for name, feature in features.items() if fits(name, feature)]
-
-
-def _examples(builder, split: str, data) -> list[dict[str, Any]]:
-  """Returns the examples of a prepared data set, resized if sizes vary."""
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  features = builder.info.features
-  resize = None in features['image'].shape[:2]
-  size = tuple(data.image_size)
-  names = [name for name in _kept(features) if name != 'image']
-  several = {  # Class numbers of any length -> 0 and 1 for each class.
-      name: len(_classes_of(features[name]))
-      for name in names
-      if isinstance(features[name], tfds.features.Sequence)
-  }
-
-  def prepare(example):
-    kept = {name: example[name] for name in names}
-    for name, num_classes in several.items():
-      one_hot = tf.one_hot(example[name], num_classes, dtype=tf.int32)
-      kept[name] = tf.reduce_max(
-          tf.concat([one_hot, tf.zeros((1, num_classes), tf.int32)], 0), axis=0
-      )
-    kept |= {'id': example['tfds_id'], 'image': example['image']}
-    if resize:
-      image = tf.image.resize(
-          example['image'], size, method='bilinear', antialias=True
-      )
-      kept['image'] = tf.cast(
-          tf.clip_by_value(tf.round(image), 0, 255), tf.uint8
-      )
-      for name in names:
-        if column_lib.kind_of(name) == column_lib.MASK:
-          kept[name] = tf.image.resize(example[name], size, method='nearest')
-    return kept
-
-  dataset = builder.as_dataset(
-      split=split,
-      shuffle_files=False,
-      read_config=tfds.ReadConfig(add_tfds_id=True),
-  )
-  dataset = dataset.map(
-      prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-  )
-  return list(tfds.as_numpy(dataset.prefetch(tf.data.AUTOTUNE)))
-
-
-def _pictures(builder, split: str, data) -> list[dict[str, Any]]:
-  """Returns the pictures of a folder, as `impactx-explain` would read them."""
-  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
-
-  shape = (*data.image_size, builder.info.features['image'].shape[-1])
-  encoded = builder.as_dataset(
-      split=split,
-      shuffle_files=False,
-      decoders={'image': tfds.decode.SkipDecoding()},
-  )
-  rows = []
-  with futures.ThreadPoolExecutor() as pool:
-    for batch in tfds.as_numpy(encoded.batch(64).prefetch(1)):
-      names = batch['image/filename']
-      images = pool.map(
-          lambda content, name: pictures.decode(content, name.decode(), shape),
-          batch['image'], names,
-      )
-      rows += [
-          {
-              'id': name,
-              'image': image,
-              'label': label,
-              'file_digest': hashlib.sha256(content).hexdigest(),
-          }
-          for name, image, label, content in zip(
-              names, images, batch['label'], batch['image'], strict=True
-          )
-      ]
-  return rows

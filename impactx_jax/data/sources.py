@@ -16,6 +16,7 @@ from impactx_jax import rng
 from impactx_jax import tasks
 from impactx_jax.data import builders
 from impactx_jax.data import columns as column_lib
+from impactx_jax.data import reading
 from impactx_jax.data.columns import Columns
 from ml_collections import ConfigDict
 import numpy as np
@@ -108,9 +109,9 @@ def _load(data_json: str, seed: int) -> Dataset:
   splits = set(builder.info.splits)
   if data.train_split not in splits:
     raise _missing_split(builder, data.train_split, 'train_split', splits)
-  training = builders.read(builder, data.train_split, data)
+  training = reading.read(builder, data.train_split, data)
   if data.test_split in splits:
-    test = builders.read(builder, data.test_split, data)
+    test = reading.read(builder, data.test_split, data)
   elif data.name == 'image_folder' or splits == {data.train_split}:
     # The split depends on each id (the file's name) alone, not on the run's
     # seed: what was once a test image stays one.
@@ -135,7 +136,9 @@ def _load(data_json: str, seed: int) -> Dataset:
   held_out = split_by_id(training['id'], seed, data.validation_fraction)
   dataset = Dataset(
       name=_name(builder, data),
-      class_names=builders.class_names(builder, task.labels),
+      class_names=builders.classes_of(
+          builder.info.features[task.labels]
+      ),
       train=column_lib.rows(training, ~held_out),
       validation=column_lib.rows(training, held_out),
       test=test,

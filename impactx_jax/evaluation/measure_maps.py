@@ -4,7 +4,6 @@ All explain the same model, the class that it predicts on the clean image, and
 all meet the same noise (IMPACTX, section 5.2).
 """
 
-import dataclasses
 from typing import Any
 
 from absl import logging
@@ -19,88 +18,17 @@ from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
+from impactx_jax.evaluation.measured import Measured
+from impactx_jax.evaluation.measured import region_of
+from impactx_jax.evaluation.measured import Values
 from impactx_jax.evaluation.metrics import agreement
 from impactx_jax.evaluation.metrics import localisation
 from impactx_jax.evaluation.metrics import perturbation
-from impactx_jax.evaluation.metrics import statistics
 from impactx_jax.training import evaluator
 import jax
 from ml_collections import ConfigDict
 import numpy as np
 from tqdm.auto import tqdm
-
-Values = dict[str, dict[str, np.ndarray]]  # By measure and by map.
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """What was measured, and what is drawn of it.
-
-  Attributes:
-    method: Name of the method, one of the maps.
-    reference: Name of the explainer that it is compared with.
-    images: float32 [N, H, W, C] in [0, 1].
-    labels: The truth, as the task writes it: int [N], or 0 and 1 [N, K].
-    right: bool [N], whether the network's answer is right.
-    predicted: int [N], the explained classes.
-    probabilities: float32 [N, K].
-    maps: By name, [N, H, W, C'].
-    curves: By name, the MoRF curve of each image, [N, R + 1].
-    values: By measure and name, one value an image; not all measures have
-      all maps, nor all images.
-  """
-
-  method: str
-  reference: str
-  images: np.ndarray
-  labels: np.ndarray
-  right: np.ndarray
-  predicted: np.ndarray
-  probabilities: np.ndarray
-  maps: dict[str, np.ndarray]
-  curves: dict[str, np.ndarray]
-  values: Values
-
-  def summary(self, options: ConfigDict, seed: int) -> dict[str, Any]:
-    """Returns means and 95 % bootstrap intervals, JSON-compatible.
-
-    Args:
-      options: `config.evaluation`.
-      seed: Of the run.
-    """
-
-    def interval(values):
-      found = statistics.bootstrap_interval(values, seed=seed)
-      return {
-          'mean': None if np.isnan(found.mean) else found.mean,
-          'interval': (
-              None if np.isnan(found.low) else [found.low, found.high]
-          ),
-          'images': int(np.isfinite(values).sum()),
-      }
-
-    area = self.values['morf_area']
-    return {
-        'names': list(self.maps),
-        'images': len(self.images),
-        'region': region_of(options, self.images.shape),
-        'draws': options.draws,
-        'reference': self.reference,
-        'measures': {
-            measure: {name: interval(x) for name, x in by_name.items()}
-            for measure, by_name in self.values.items()
-        },
-        'morf_area_to_reference': {
-            name: interval(x - area[self.reference])
-            for name, x in area.items()
-            if name != self.reference
-        },
-    }
-
-
-def region_of(options: ConfigDict, shape: tuple[int, ...]) -> int:
-  """Returns the side of the regions that are perturbed, in pixels."""
-  return options.region or max(1, min(shape[1:3]) // 8)
 
 
 def measure(
