@@ -50,7 +50,7 @@ def render(
 
   Args:
     metrics: What `metrics.json` has.
-    measured: A `evaluation.measured.Measured`, or None for a method without maps.
+    measured: An `evaluation.measured.Measured`; None without maps.
     by_class: A figure of the test accuracy of each class.
     histories: By network, the metrics of each epoch.
     config: Of the run.

@@ -21,7 +21,7 @@ def draw(
 
   Args:
     path: Of the PNG.
-    measured: A `evaluation.measured.Measured`.
+    measured: An `evaluation.measured.Measured`.
     class_names: [K].
     count: How many images.
   """
