@@ -23,8 +23,11 @@ def use_cache(directory: str) -> None:
   so that several processes can share it.
 
   Args:
-    directory: Made where it is not; '' for no cache.
+    directory: Made where it is not; '' for no cache, also where the environment
+      names one.
   """
+  if not directory:
+    jax.config.update('jax_enable_compilation_cache', False)
   if not directory or not _is_writable(directory):
     return
   jax.config.update('jax_compilation_cache_dir', directory)
@@ -37,7 +40,8 @@ def use_cache(directory: str) -> None:
 
 def cache_dir() -> str:
   """Returns the folder in use, '' for none."""
-  return jax.config.jax_compilation_cache_dir or ''
+  used = jax.config.jax_enable_compilation_cache
+  return (used and jax.config.jax_compilation_cache_dir) or ''
 
 
 def _is_writable(directory: str) -> bool:

@@ -124,8 +124,7 @@ def _set_up_devices(reads_data: bool) -> None:
   from impactx_jax import compilation
   from impactx_jax import parallel
 
-  if CACHE.value:
-    compilation.use_cache(compilation.default_dir())
+  compilation.use_cache(compilation.default_dir() if CACHE.value else '')
   if DISTRIBUTED.value:
     parallel.initialize_distributed()
   if reads_data:
