@@ -33,7 +33,7 @@ DOORS = {
     'impactx_jax.configs.from_workdir': 'the config of a run that is there',
     'impactx_jax': 'load(DIR)',
 }
-# The package's version, which stands in its `__init__`, is no part of the graph.
+# The package's version stands in its `__init__`, and is no part of the graph.
 VERSION = ('impactx_jax.stages.provenance', 'impactx_jax')
 
 

@@ -210,7 +210,8 @@ def shared_table(shapes_table, shapes_config, tmp_path_factory):
   with pytest.MonkeyPatch.context() as monkeypatch:
     forbid(monkeypatch, (service, 'write_maps'))
     begun = count_trainings(monkeypatch)
-    over_seeds.run(config, workdir, over_seeds.Plan.parse('2', [methods.CONTROL]))
+    plan = over_seeds.Plan.parse('2', [methods.CONTROL])
+    over_seeds.run(config, workdir, plan)
   return workdir, begun
 
 

@@ -7,10 +7,9 @@ import sys
 
 from absl import flags
 from attribution import service
-from impactx_jax import stages
 from impactx_jax.configs import common
 from impactx_jax.data import builders
-from impactx_jax.evaluation import accuracy
+from impactx_jax.evaluation import accuracy as accuracy_lib
 from impactx_jax.experiments import grids
 from impactx_jax.experiments import trials
 from impactx_jax.report import figures
@@ -48,7 +47,7 @@ def config(data_dir):
 def no_test():
   """Fails where the test split would be looked at."""
   with pytest.MonkeyPatch.context() as monkeypatch:
-    forbid(monkeypatch, (accuracy, 'test'), (evaluate, 'test'))
+    forbid(monkeypatch, (accuracy_lib, 'test'), (evaluate, 'test'))
     yield
 
 

@@ -39,17 +39,19 @@ def folder(data_dir, tmp_path_factory):
   paths = own_files_fixtures.write(folder)
   recipe = folder / 'recipe.py'
   recipe.write_text(RECIPE.format(data_dir=data_dir))
-  with pytest.MonkeyPatch.context() as monkeypatch:
-    with cli_fixtures.running(monkeypatch) as run:
-      run(
-          main, f'--config={recipe}', f'--workdir={folder / "run"}',
-          f'--config.data.name={paths["pairs.py"]}',
-          f'--config.model.name={paths["mynet.py"]}',
-          f'--config.attribution.explainer={paths["saliency.py"]}',
-          f'--config.method.name={paths["tidy.py"]}',
-          '--config.method.tidiness=0.25',
-          '--config.evaluation.explainers=("random","grad_cam")',
-      )
+  with (
+      pytest.MonkeyPatch.context() as monkeypatch,
+      cli_fixtures.running(monkeypatch) as run,
+  ):
+    run(
+        main, f'--config={recipe}', f'--workdir={folder / "run"}',
+        f'--config.data.name={paths["pairs.py"]}',
+        f'--config.model.name={paths["mynet.py"]}',
+        f'--config.attribution.explainer={paths["saliency.py"]}',
+        f'--config.method.name={paths["tidy.py"]}',
+        '--config.method.tidiness=0.25',
+        '--config.evaluation.explainers=("random","grad_cam")',
+    )
   return folder
 
 
