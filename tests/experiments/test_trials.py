@@ -96,7 +96,6 @@ def test_each_trial_has_a_line_with_its_fields(finished):
   _, trials = grids.load(str(finished.parent / 'mine.py'))
   assert [line['fields'] for line in lines] == trials
   for line in lines[1:]:
-    assert 0 <= line['validation_accuracy'] <= 1
     assert (line['epochs'], line['best_epoch']) == (1, 1)
     learned = line['fields'].get('method.lambda_', 1.0) > 0
     assert line['evaluations'] == learned * 160 * 20

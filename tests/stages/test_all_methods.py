@@ -34,8 +34,6 @@ def test_every_method_trains_on_the_readmes_backbone(digits_table):
   for row in table['rows']:
     (run,) = row['runs']
     assert run['seed'] == 0 and run['parameters'] > 0
-    assert 0 <= run['test_accuracy'] <= 1
-    assert 0 <= run['validation_accuracy'] <= 1
 
 
 def test_methods_of_one_seed_share_the_classifier_and_its_maps(digits_table):
