@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+from typing import Any
 
 
 class InputError(ValueError):
@@ -31,6 +32,15 @@ class InputError(ValueError):
     if not self.argument or self.argument.startswith('--'):
       return self
     return InputError(self.problem, prefix + self.argument, self.value)
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+  """Names the entries in which two dicts differ, '' for none."""
+  return '; '.join(
+      f'{name} (there: {found.get(name)!r}; now: {wanted.get(name)!r})'
+      for name in sorted(found.keys() | wanted.keys())
+      if found.get(name) != wanted.get(name)
+  )
 
 
 def unknown_choice(

@@ -25,6 +25,11 @@ def write_json(path: epath.Path, content: Any) -> None:
   write_text(path, json.dumps(content, indent=2, sort_keys=True) + '\n')
 
 
+def as_json(content: Any) -> Any:
+  """Returns what is read where this was written: lists in place of tuples."""
+  return json.loads(json.dumps(content))
+
+
 def read_json(path: epath.Path) -> Any:
   """Reads JSON that `write_json` wrote.
 

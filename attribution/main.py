@@ -19,7 +19,7 @@ def _make_maps(config, workdir: str) -> None:
 
 
 def run() -> None:
-  """Runs the maps stage of the pipeline."""
+  """Entry point: the maps stage alone."""
   cli.run(_make_maps, USAGE)
 
 

@@ -267,9 +267,7 @@ def check(
     manifest: Of these.
     expected: (Part of) its entries.
   """
-  # As JSON keeps it: the manifest has lists where a config has tuples.
-  expected = json.loads(json.dumps(expected))
-  for name, wanted in expected.items():
+  for name, wanted in files.as_json(expected).items():
     if manifest.get(name) != wanted:
       raise InputError(
           f'The maps in {directory} were made with another {name}: the '

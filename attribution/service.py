@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import concurrent.futures
 import dataclasses
-import json
 import shutil
 import time
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from absl import logging
 from attribution import files
 from attribution import records
+from attribution.errors import differences
 from attribution.errors import InputError
 from attribution.explainers import Explain
 from etils import epath
@@ -149,18 +149,10 @@ def _claim(
     if write:
       files.write_json(path, settings)
     return
-  found = files.read_json(path)
-  wanted = json.loads(json.dumps(settings))
-  differing = [
-      f'{name} (there: {found.get(name)}; now: {wanted.get(name)})'
-      for name in sorted(found.keys() | wanted.keys())
-      if found.get(name) != wanted.get(name)
-  ]
-  if differing:
+  if differing := differences(files.read_json(path), files.as_json(settings)):
     raise InputError(
-        f'{directory} holds maps made with other settings: '
-        f'{"; ".join(differing)}. Delete the directory to make them anew, or '
-        'use another directory.'
+        f'{directory} holds maps made with other settings: {differing}. Delete '
+        'the directory to make them anew, or use another directory.'
     )
 
 

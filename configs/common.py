@@ -5,6 +5,7 @@ field is set by `--config.section.field=value`.
 """
 
 from impactx_jax import methods
+from impactx_jax import user_files
 from ml_collections import ConfigDict
 
 
@@ -152,7 +153,8 @@ def get_config(method: str = '') -> ConfigDict:
   # Stage two, around a frozen A: 'impactx' and its controls, 'wae'.
   config.method.training = _training()
 
-  add_options(config, method)
+  if method:
+    set_method(config, method)
 
   config.evaluation = ConfigDict()
   # Examples a forward pass.
@@ -182,16 +184,22 @@ def get_config(method: str = '') -> ConfigDict:
   return config
 
 
-def add_options(config: ConfigDict, method: str) -> None:
-  """Adds the options that a method declares, where they are not there yet.
+def set_method(config: ConfigDict, name: str) -> None:
+  """Chooses a method, and gives `config.method` the options it declares.
+
+  Those that only the file of the method before declared go.
 
   Args:
     config: To be changed.
-    method: A name or a file; '' for nothing to add.
+    name: A name, or a file.
   """
-  if not method:
-    return
+  before = config.method.name
+  gone = methods.options_of(before) if user_files.is_file(before) else {}
   with config.unlocked():
-    for option, default in methods.options_of(method).items():
+    config.method.name = name
+    for option in gone.keys() - methods.options().keys():
+      if option in config.method:
+        del config.method[option]
+    for option, default in methods.options_of(name).items():
       if option not in config.method:
         config.method[option] = default

@@ -32,10 +32,10 @@ class Range:
 
   def __str__(self) -> str:
     if self.high == math.inf:
-      return f'above {self.low:g}' if self.above else f'{self.low:g} or more'
+      return f'above {self.low}' if self.above else f'{self.low} or more'
     low = 'above' if self.above else 'at least'
     high = 'below' if self.below else 'at most'
-    return f'{low} {self.low:g} and {high} {self.high:g}'
+    return f'{low} {self.low} and {high} {self.high}'
 
 
 @dataclasses.dataclass(frozen=True)

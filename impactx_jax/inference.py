@@ -102,10 +102,7 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
   home = artefact.open_workdir(workdir)
   config = configs.read(home)
   name = method or config.method.name
-  stage = artefact.CLASSIFIER if name == methods.BASELINE else (
-      user_files.stem(name)
-  )
-  found = artefact.trained(home, stage, config)
+  found = artefact.trained(home, name, config)
   summary = found.load()
   if summary is None:
     there = ', '.join(_trained(home, config))
@@ -149,10 +146,5 @@ def _trained(home: epath.Path, config) -> list[str]:
   return [
       user_files.stem(name)
       for name in names
-      if artefact.trained(
-          home,
-          artefact.CLASSIFIER if name == methods.BASELINE
-          else user_files.stem(name),
-          config,
-      ).load()
+      if artefact.trained(home, name, config).load()
   ]

@@ -21,7 +21,7 @@ STAGE = flags.DEFINE_string(
 )
 
 
-def _run_pipeline(config, workdir: str) -> None:
+def _run_stages(config, workdir: str) -> None:
   from impactx_jax import stages
 
   stages.run(config, workdir, STAGE.value)
@@ -29,7 +29,7 @@ def _run_pipeline(config, workdir: str) -> None:
 
 def run() -> None:
   """Entry point of the console script."""
-  cli.run(_run_pipeline, USAGE, listed=cli.list_methods)
+  cli.run(_run_stages, USAGE, listed=cli.list_methods)
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ the state replicated, the batch split.
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+import functools
 import queue
 import threading
 from typing import Any
@@ -93,10 +94,14 @@ def replicate(tree: Any) -> Any:
   A state that lies elsewhere works too, but costs a second compilation when
   the first step returns it replicated.
   """
-  copy = jax.pmap(  # At least one argument must be split.
-      lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0), out_axes=None
-  )
-  return copy(tree, np.zeros(jax.local_device_count()))
+  return _copy(tree, np.zeros(jax.local_device_count()))
+
+
+@functools.partial(  # At least one argument must be split.
+    jax.pmap, axis_name=AXIS, in_axes=(None, 0), out_axes=None
+)
+def _copy(tree, _):
+  return tree
 
 
 def shard(batch: Any) -> Any:

@@ -36,6 +36,7 @@ class Task:
       together, {name: float}.
     explained: Columns, seed -> the class that training maps are of, int32 [N].
     strata: Truth -> what a share of the labels is drawn from evenly, int [N].
+    chance: K -> the accuracy of answers that are drawn.
     by_class: Answers, truth, K -> the share of each class's examples that are
       answered rightly, float [K]; NaN for a class without one.
   """
@@ -51,6 +52,7 @@ class Task:
   of_split: Callable[[np.ndarray, np.ndarray], dict[str, float]]
   explained: Callable[[dict[str, np.ndarray], int], np.ndarray]
   strata: Callable[[np.ndarray], np.ndarray]
+  chance: Callable[[int], float]
   by_class: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
@@ -90,6 +92,7 @@ def _classification() -> Task:
       of_split=lambda logits, truth: {},
       explained=lambda columns, seed: columns['label'],
       strata=lambda truth: truth,
+      chance=lambda num_classes: 1 / num_classes,
       by_class=by_class,
   )
 
@@ -151,6 +154,7 @@ def _multi_label() -> Task:
       of_split=of_split,
       explained=explained,
       strata=lambda truth: np.unique(truth, axis=0, return_inverse=True)[1],
+      chance=lambda num_classes: 0.5**num_classes,
       by_class=lambda answers, truth, num_classes: _share(
           truth > 0, answers > 0
       ),

@@ -85,9 +85,9 @@ def read_summary(directory):
 
 
 def restored(workdir, name: str):
-  """The trained network in a folder of a workdir, and its variables."""
+  """A trained network of a workdir, and its variables."""
   home = artefact.open_workdir(workdir)
-  config = configs.read(home / name)
+  config = configs.read(home)
   return trained.restore(artefact.trained(home, name, config))
 
 

@@ -4,6 +4,7 @@ Every command is one that its program takes, every block of Python compiles, and
 the snippets for other frameworks are run where the framework is installed.
 """
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -85,7 +86,7 @@ def config_of(values: dict[str, str]):
   recipe = pathlib.Path(values.pop('config')).stem
   module = importlib.import_module(f'impactx_jax.configs.{recipe}')
   config = module.get_config()
-  common.add_options(config, values.get('config.method.name', ''))
+  common.set_method(config, values.get('config.method.name', 'impactx'))
   for field, value in values.items():
     assert field.startswith('config.'), field
     path = field.removeprefix('config.')
@@ -184,9 +185,9 @@ def test_there_are_commands_to_check_and_every_program_is_known():
     assert command.startswith(known), command
 
 
-@pytest.mark.parametrize('command', commands_of('pytest', 'TFDS_', 'bash '))
-def test_files_that_are_run_are_there(command):
-  for path in re.findall(r'tests/[\w/]+\.\w+', command):
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
+def test_files_of_the_tests_that_are_named_are_there(page):
+  for path in re.findall(r'\btests/[\w/]+\.\w+', page.read_text()):
     assert (ROOT / path).is_file(), path
 
 
@@ -244,8 +245,17 @@ def test_everything_there_is_to_choose_is_named(page, names):
 
 
 @pytest.mark.parametrize('name', blocks('python'))
-def test_python_compiles(name):
-  compile(blocks('python')[name], name, 'exec')
+def test_python_compiles_and_what_it_imports_of_ours_is_there(name):
+  tree = ast.parse(blocks('python')[name], name)
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom) and node.module.startswith(
+        ('attribution', 'impactx_jax')
+    ):
+      for alias in node.names:
+        found = importlib.import_module(node.module)
+        assert hasattr(found, alias.name) or importlib.util.find_spec(
+            f'{node.module}.{alias.name}'
+        ), alias.name
 
 
 def snippets() -> dict[str, str]:

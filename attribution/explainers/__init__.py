@@ -140,17 +140,31 @@ def _create_once(factory, score_fn, **options):
 
 
 def evaluations(
-    name: str, *, max_evals: int, grid: int, integration_steps: int
+    explainer: str | Callable[..., Explain],
+    *,
+    max_evals: int,
+    grid: int,
+    integration_steps: int,
 ) -> int:
   """Returns how many model evaluations an explainer spends on an image.
 
-  A gradient counts as one, though it takes about three times as long.
+  A gradient counts as one, though it takes about three times as long. A factory
+  that takes no `max_evals` is taken to need one.
+
+  Args:
+    explainer: A key of EXPLAINERS, or a factory of the same kind.
+    max_evals: With the others, the options that it may take.
+    grid: Cells a side.
+    integration_steps: Gradients.
   """
-  return {
+  known = {
       'partition_grid': 2 * (grid**4 - 1) // 3 + 2,
       'grad_cam': 1,
       'input_x_gradient': 1,
       'integrated_gradients': integration_steps,
       'random': 0,
       'edges': 0,
-  }.get(name, max_evals)
+  }
+  if explainer in known:
+    return known[explainer]
+  return max_evals if 'max_evals' in options_of(explainer) else 1

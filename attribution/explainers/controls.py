@@ -45,7 +45,7 @@ def _each(one: Callable[[np.ndarray, int], np.ndarray]) -> Explain:
   ) -> np.ndarray:
     del variables
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
-    classes = labels.reshape(len(labels), -1)
+    classes = labels if labels.ndim == 2 else labels[:, None]
     maps = np.empty((*images.shape, classes.shape[1]), np.float32)
     for i, image in enumerate(images):
       for k, label in enumerate(classes[i]):

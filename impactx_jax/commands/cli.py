@@ -160,7 +160,7 @@ def _wrong_field(argv: list[str]) -> str | None:
           f'--{path} changes a config: give that as well, with --config=NAME '
           'or --config=FILE.'
       )
-    section, known = 'config', common.get_config(_own_method(argv))
+    section, known = 'config', common.get_config(_method(argv))
     for name in path.split('.')[1:]:
       if not isinstance(known, ConfigDict):
         return f'Unknown config field {path!r}: {section} has no fields.'
@@ -173,10 +173,12 @@ def _wrong_field(argv: list[str]) -> str | None:
   return None
 
 
-def _own_method(argv: list[str]) -> str:
-  """Returns the file of --config.method.name, '' where it is built in."""
-  value = _value_of(argv, 'config.method.name')
-  return value if user_files.is_file(value) else ''
+def _method(argv: list[str]) -> str:
+  """Returns what --config.method.name gives; '' for nothing that there is."""
+  from impactx_jax import methods
+
+  name = _value_of(argv, 'config.method.name')
+  return name if name in methods.METHODS or user_files.is_file(name) else ''
 
 
 def _value_of(argv: list[str], flag: str) -> str:
@@ -211,7 +213,7 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
   """Turns --config=NAME, or --config NAME, into the recipe's path.
 
   Fields that are changed without a --config are those of the workdir's own.
-  Where a file of the user's own gives the method, its options are added.
+  Where a method is given, the config has the options that it declares.
   """
   recipe, workdir = _value_of(argv, 'config'), _value_of(argv, 'workdir')
   changed = any(x.lstrip('-').startswith('config.') for x in argv[1:])
@@ -222,9 +224,9 @@ def _resolve_recipes(argv: list[str]) -> list[str]:
   if not recipe and not any(x.lstrip('-') == 'config=' for x in argv):
     return argv
   path = _recipe_path(recipe)
-  if own := _own_method(argv):
+  if method := _method(argv):
     wrapper = pathlib.Path(__file__).with_name('with_method.py')
-    path = f'{wrapper}:{own}|{path}'
+    path = f'{wrapper}:{method}|{path}'
   return [
       f'--config={path}' if x.lstrip('-') == f'config={recipe}'
       else path if x == recipe and before.lstrip('-') == 'config'

@@ -54,7 +54,7 @@ def _explain(config, workdir: str, *paths: str) -> None:
           target,
           images[i] / np.float32(255),
           explained.attribution[i],
-          title=f'{rows[0][0]}: {rows[0][1]} %',
+          title=_title(model.class_names, explained, i),
       )
       print(f'\nMap: {target}')
   if explained.attribution is None:
@@ -62,6 +62,17 @@ def _explain(config, workdir: str, *paths: str) -> None:
   else:
     r2 = 'not measured' if model.map_r2 is None else f'{model.map_r2:.3f}'
     print(f'\n{model.about_map}\nMap R2 on validation images: {r2}.')
+
+
+def _title(class_names: tuple[str, ...], explained, i: int) -> str:
+  """Says what is predicted: the class and its score, or several classes."""
+  from impactx_jax.report import figures  # pylint: disable=g-import-not-at-top
+
+  answer = explained.classes[i]
+  text = figures.label_text(answer, class_names)
+  if answer.ndim:
+    return text
+  return f'{text}: {100 * explained.probabilities[i, answer]:.1f} %'
 
 
 def _file_names(paths: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A recipe with the options of a method of the user's own.
+"""A recipe with another method, and the options that this method declares.
 
   impactx --config=RECIPE --workdir=DIR --config.method.name=FILE.py \
       --config.method.OPTION=VALUE
@@ -17,8 +17,8 @@ def get_config(files: str = '') -> ConfigDict:
   """Returns the recipe of 'METHOD.py|RECIPE.py', or '…|RECIPE.py:PARAMETER'."""
   method, bar, recipe = files.partition('|')
   if not bar:
-    raise InputError('Give the method with --config.method.name=FILE.py.')
+    raise InputError('Give the method with --config.method.name=NAME.')
   path, colon, parameter = recipe.partition(':')
   config = user_files.module(path).get_config(*([parameter] if colon else []))
-  common.add_options(config, method)
+  common.set_method(config, method)
   return config

@@ -69,11 +69,9 @@ def find(data: ConfigDict) -> Any:
           'to with --config.data.data_dir=DIR.'
       ) from error
   elif not builder.data_path.exists():
-    # DIR/name/version, or DIR/name/config/version.
-    where = builder.data_path.parents[2 if builder.builder_config else 1]
     raise InputError(
-        f'The data set {data.name} is not prepared in {where}. Let this '
-        'command download and prepare it there with '
+        f'The data set {data.name} is not prepared in {_root(builder)}. Let '
+        'this command download and prepare it there with '
         '--config.data.download=True; if it is elsewhere, say where with '
         '--config.data.data_dir=DIR.'
     )
@@ -88,7 +86,16 @@ def _make(data):
   if not user_files.is_file(data.name):
     return tfds.builder(data.name, **options)
   with user_files.blamed(data.name, 'builder', FLAG):
-    return builder_class(data.name)(**options)
+    found = builder_class(data.name)
+    # TFDS takes what was prepared under the same name and version for the
+    # same: another content of the file has a folder of its own.
+    own = f'{user_files.stem(data.name)}-{user_files.digest(data.name)[:12]}'
+    return found(data_dir=str(_root(found(**options)) / own))
+
+
+def _root(builder) -> epath.Path:
+  """Returns DIR, of DIR/name/version or DIR/name/config/version."""
+  return builder.data_path.parents[2 if builder.builder_config else 1]
 
 
 def builder_class(path: str) -> type:

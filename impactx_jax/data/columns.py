@@ -11,7 +11,7 @@ user's own reaches the method's loss without a line changed in between:
 | mask | mask, masks, … | [N, H, W, K]; 0 or 1, float32, in a batch |
 | box | box, boxes, … | float32 [N, …, 4], ymin, xmin, ymax, xmax in [0, 1] |
 | label | label, labels | int32 [N], or [N, K] of 0 and 1 |
-| text | id, split, file_digest | str [N]; never on a device |
+| text | id, split, file_digest, as they are | str [N]; never on a device |
 | scalar | any other, such as group | numbers [N] |
 """
 
@@ -29,14 +29,19 @@ _KINDS = {
     'boxes': BOX,
     'label': LABEL,
     'labels': LABEL,
-    'id': TEXT,
-    'split': TEXT,
-    'digest': TEXT,
 }
+_TEXT = ('id', 'split', 'file_digest')
+# What batches and shards have of their own.
+RESERVED = (
+    'position', 'row', 'weight', 'split', 'classes', 'base_value', 'full_value',
+    'file_digest',
+)
 
 
 def kind_of(name: str) -> str:
-  """Returns the kind of a column, by the last word of its name."""
+  """Returns the kind of a column, by its name."""
+  if name in _TEXT:
+    return TEXT
   return _KINDS.get(name.rpartition('_')[2], SCALAR)
 
 

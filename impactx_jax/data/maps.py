@@ -32,7 +32,8 @@ def select(
     dataset: The data.
     num_examples: How many maps; 0 is all.
     seed: Of the run.
-    kind: A key of KINDS. The other class is drawn for each image by its id;
+    kind: A key of KINDS. The other class is drawn for each image by its id, and
+      is not the class that `true_class` explains;
       `weighted` explains all classes, and the test images as well, all of
       them, for who classifies with maps needs them there too.
 

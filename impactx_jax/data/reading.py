@@ -4,6 +4,7 @@ from concurrent import futures
 import hashlib
 from typing import Any
 
+from absl import logging
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax.data import builders
@@ -18,7 +19,7 @@ def read(builder: Any, split: str, data: ConfigDict) -> Columns:
   """Reads one split into memory.
 
   Args:
-    builder: From `find`.
+    builder: From `builders.find`.
     split: Its name.
     data: `config.data`.
 
@@ -64,16 +65,23 @@ def read(builder: Any, split: str, data: ConfigDict) -> Columns:
 
 
 def _kept(features) -> list[str]:
-  """Names the features that become columns: numbers of one shape."""
+  """Names the features that become columns: numbers of one shape.
+
+  Those whose names batches or shards need are left out, and it is said.
+  """
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
   def fits(name, feature):
     kind = column_lib.kind_of(name)
+    if name in column_lib.RESERVED or kind in (column_lib.TEXT, column_lib.MAP):
+      logging.warning(
+          'The feature %r of the data set is left out: columns of that name '
+          'are made here. In data of your own, call it otherwise.', name,
+      )
+      return False
     if kind == column_lib.LABEL:
       return bool(builders.classes_of(feature))
-    if kind in (column_lib.TEXT, column_lib.MAP) or not isinstance(
-        feature, (tfds.features.Tensor, tfds.features.Image)
-    ):
+    if not isinstance(feature, (tfds.features.Tensor, tfds.features.Image)):
       return False
     if np.dtype(feature.np_dtype).kind not in 'biuf':
       return False

@@ -14,6 +14,7 @@ from absl import logging
 from attribution.errors import InputError
 from impactx_jax import rng
 from impactx_jax import tasks
+from impactx_jax import user_files
 from impactx_jax.data import builders
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data import reading
@@ -97,11 +98,12 @@ def load(data: ConfigDict, seed: int) -> Dataset:
   Raises:
     InputError: if it is unknown, not prepared, or lacks what is needed.
   """
-  return _load(data.to_json(), seed)
+  return _load(data.to_json(), user_files.text(data.name), seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(data_json: str, seed: int) -> Dataset:
+def _load(data_json: str, own: str, seed: int) -> Dataset:
+  del own  # What is in a file of the user's: another one, other data.
   data = ConfigDict(json.loads(data_json))
   logging.info('Loading %s.', data.name)
   builder = builders.find(data)

@@ -24,7 +24,6 @@ Network = tuple[methods.Method, dict[str, Any]]
 # Variables, images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
 Explain = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
 PREFIX = '--config.attribution.'
-FLAG = f'{PREFIX}explainer'
 
 
 @functools.lru_cache(maxsize=64)
@@ -100,14 +99,10 @@ def explainer(
       scores(method, output),
       masker,
       layers(method, output),
-      flag=FLAG,
   )
 
 
-def _create(attribution, score_fn, masker, layers=None, flag=FLAG) -> Explain:
-  name = attribution.explainer
-  if user_files.is_file(name):
-    name = user_files.load(name, 'EXPLAINER', Callable, flag)
+def _create(attribution, score_fn, masker, layers=None) -> Explain:
   options = {
       field: attribution[field]
       for field in (
@@ -118,7 +113,8 @@ def _create(attribution, score_fn, masker, layers=None, flag=FLAG) -> Explain:
   options['images_per_step'] = options['images_per_step'] or None
   try:
     return explainers.create(
-        name, score_fn, masker=masker, layers=layers, **options
+        base.factory(attribution.explainer), score_fn, masker=masker,
+        layers=layers, **options,
     )
   except InputError as error:
     raise error.prefixed(PREFIX) from error
@@ -131,7 +127,11 @@ def check(attribution: ConfigDict) -> None:
   except InputError as error:
     raise error.prefixed(PREFIX) from error
   # Building an explainer checks the options that it takes; nothing is run.
-  _create(attribution, lambda variables, images: images, found)
+  _create(attribution, _never_called, found)
+
+
+def _never_called(variables, images):
+  raise NotImplementedError
 
 
 def map_maker(
@@ -169,7 +169,7 @@ def map_maker(
       ),
       score=functools.partial(score, variables),
       background=masker.background,
-      evaluations=evaluations(attribution),
+      evaluations=base.evaluations(attribution),
       chunk=_chunk(attribution) if cpu else attribution.shard_size,
       absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
       complete=attribution.explainer in explainers.COMPLETE,
@@ -181,11 +181,6 @@ def _chunk(attribution) -> int:
   """Images in one call of the explainer on a CPU: a few seconds of work."""
   few = 8 if attribution.explainer == 'shap_partition' else 64
   return min(few, attribution.shard_size)
-
-
-def evaluations(attribution: ConfigDict) -> int:
-  """Returns how many model evaluations `config.attribution` spends a map."""
-  return base.evaluations(attribution)
 
 
 def owen_values(
@@ -241,12 +236,7 @@ def compared(
 def settings(attribution: ConfigDict) -> dict[str, Any]:
   """The fields that decide a map, for manifests."""
   name = attribution.explainer
-  if user_files.is_file(name):
-    taken = explainers.options_of(
-        user_files.load(name, 'EXPLAINER', Callable, FLAG)
-    )
-  else:
-    taken = explainers.options_of(name)
+  taken = explainers.options_of(base.factory(name))
   if 'masker' in taken:
     taken = (*taken, 'blur_kernel', 'mask_value')
   found = {

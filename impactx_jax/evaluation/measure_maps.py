@@ -65,7 +65,7 @@ def measure(
   values |= close_look(
       config, network, images, predicted, maps, makers, masker, other
   )
-  if _masks_of(columns, predicted) is not None:
+  if _masks_of(columns, predicted, len(dataset.class_names)) is not None:
     values |= localise(config, dataset, network, columns, maps, makers)
   task = method.task
   return Measured(
@@ -265,9 +265,10 @@ def localise(
   held_out = _chosen(dataset.validation, options.num_images, config.seed)
   _, classes = _answers(network, held_out, options.batch_size)
   images = column_lib.to_float(held_out['image'])
-  truth = _masks_of(held_out, classes)
+  num_classes = len(dataset.class_names)
+  truth = _masks_of(held_out, classes, num_classes)
   _, predicted = _answers(network, columns, options.batch_size)
-  masks = _masks_of(columns, predicted)
+  masks = _masks_of(columns, predicted, num_classes)
   values = {'epg': {}, 'iou': {}}
   for name, own in maps.items():
     found = makers[name](network[1], images, classes)
@@ -277,17 +278,22 @@ def localise(
   return values
 
 
-def _masks_of(columns: Columns, classes: np.ndarray) -> np.ndarray | None:
+def _masks_of(
+    columns: Columns, classes: np.ndarray, num_classes: int
+) -> np.ndarray | None:
   """Returns the masks bool [N, H, W] of the explained classes, where known.
 
   Args:
-    columns: With `mask` [N, H, W, 1] of the object, or `masks` [N, H, W, K] of
-      each class, or neither.
+    columns: The first of them that is a mask is taken: one for each class,
+      [N, H, W, num_classes], or of the object, in one channel or several.
     classes: int [N].
+    num_classes: K.
   """
-  if 'mask' in columns:
-    return columns['mask'].astype(bool).reshape(columns['mask'].shape[:3])
-  if 'masks' in columns:
-    chosen = classes[:, None, None, None]
-    return np.take_along_axis(columns['masks'], chosen, axis=-1)[..., 0] > 0
+  for name, column in columns.items():
+    if column_lib.kind_of(name) == column_lib.MASK:
+      masks = column != 0
+      if num_classes > 1 and masks.shape[-1] == num_classes:
+        chosen = classes[:, None, None, None]
+        return np.take_along_axis(masks, chosen, axis=-1)[..., 0]
+      return masks.any(axis=-1)
   return None

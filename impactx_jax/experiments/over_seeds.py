@@ -24,7 +24,6 @@ from impactx_jax.report import figures
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.stages import evaluate
-from impactx_jax.stages import method as method_stage
 from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages.runs import Run
 from ml_collections import ConfigDict
@@ -146,10 +145,7 @@ def run(
       stages.check(one, 'classifier' if name == methods.BASELINE else 'all')
   for (seed, name), one in todo.items():
     logging.info('Seed %d, %s.', seed, name)
-    stages.train_classifier(one)
-    if name != methods.BASELINE:
-      stages.make_maps(one)
-      method_stage.train_method(one, name)
+    stages.train(one, name)
     evaluate.test(one, name)
     _write(workdir, config, runs)
   table = _write(workdir, config, runs)
@@ -160,8 +156,7 @@ def _config_of(config, seed: int, name: str):
   config = config.copy_and_resolve_references()
   config.seed = seed
   if name != methods.BASELINE:
-    config.method.name = name
-    common.add_options(config, name)
+    common.set_method(config, name)
   return config
 
 

@@ -27,7 +27,6 @@ from impactx_jax.report import console
 from impactx_jax.report import figures
 from impactx_jax.stages import artefact
 from impactx_jax.stages import checks
-from impactx_jax.stages import method as method_stage
 from impactx_jax.stages import runs as run_lib
 import joblib
 from ml_collections import ConfigDict
@@ -159,10 +158,7 @@ def run_trial(
   try:
     one = run_lib.resolve(config, workdir)
     stages.check(one, stage if of_classifier else 'all')
-    stages.train_classifier(one)
-    if not of_classifier:
-      stages.make_maps(one)
-      method_stage.train_method(one, name)
+    stages.train(one, name)
   except InputError as error:
     return {'trial': index, 'error': str(error)}
   summary = one.trained(name).load()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from attribution import explainers
 from attribution import maskers
 from impactx_jax import tasks
+from impactx_jax import user_files
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -46,18 +47,6 @@ class Aux(NamedTuple):
 
   collections: Any
   metrics: Metrics
-
-
-class Layers(NamedTuple):
-  """A network cut after its last convolution, for Grad-CAM.
-
-  Attributes:
-    features: Variables, images -> features [B, h, w, F].
-    logits: Variables, features -> logits [B, K].
-  """
-
-  features: Callable[[Any, jax.Array], jax.Array]
-  logits: Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +96,8 @@ class Method:
       example's place in the training split.
     explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
       for this batch, for a method that makes them from itself.
-    layers: Where the network can be cut; None where it cannot.
+    layers: The network cut after its last convolution, images -> features and
+      features -> logits; None where it cannot be.
   """
 
   task: tasks.Task
@@ -117,7 +107,7 @@ class Method:
   inputs: tuple[str, ...] = ('image',)
   prepare: Callable[[Any, Batch, jax.Array], tuple[Any, Batch]] | None = None
   explain: Callable[[Any, Batch], jax.Array] | None = None
-  layers: Layers | None = None
+  layers: explainers.Layers | None = None
 
   def shapes(self, classifier: Any = None) -> dict[str, Any]:
     """Returns the shapes of the trained variables, without computing them.
@@ -213,10 +203,19 @@ def task_metrics(
   }
 
 
+def factory(explainer: str) -> str | Callable[..., Any]:
+  """Returns what `explainers.create` takes: a name, or the user's EXPLAINER."""
+  if not user_files.is_file(explainer):
+    return explainer
+  return user_files.load(
+      explainer, 'EXPLAINER', Callable, '--config.attribution.explainer'
+  )
+
+
 def evaluations(attribution: ConfigDict) -> int:
   """Returns how many model evaluations `config.attribution` spends a map."""
   return explainers.evaluations(
-      attribution.explainer,
+      factory(attribution.explainer),
       max_evals=attribution.max_evals,
       grid=attribution.grid,
       integration_steps=attribution.integration_steps,

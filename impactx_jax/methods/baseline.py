@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from attribution import explainers
 from impactx_jax import models
 from impactx_jax import tasks
 from impactx_jax.methods import base
@@ -44,7 +45,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 
   features, scores = cut(network)
 
-  layers = base.Layers(
+  layers = explainers.Layers(
       lambda variables, images: features(
           base.flax_variables(variables), images
       ),

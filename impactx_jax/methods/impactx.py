@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from attribution import explainers
 from attribution.errors import InputError
 from impactx_jax import bounds
 from impactx_jax import losses
@@ -100,7 +101,7 @@ def cut(
     network: networks.ImpactX,
     m_output: str,
     split: Callable[[Any], tuple[Any, Any]],
-) -> base.Layers:
+) -> explainers.Layers:
   """Cuts IMPACTX after the last convolutions of M and LEP, for Grad-CAM.
 
   Args:
@@ -131,7 +132,7 @@ def cut(
         method=lambda net, x, m: net.classify(m, net.lep.encode(x)),
     )
 
-  return base.Layers(features, logits)
+  return explainers.Layers(features, logits)
 
 
 def create_network(
@@ -303,6 +304,7 @@ CONTROLS = {
         matched_baseline,
         'A, as many parameters',
         options=OPTIONS,
+        check=check,
         from_scratch=True,
         published=lambda options: None,
     ),

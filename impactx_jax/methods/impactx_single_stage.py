@@ -35,7 +35,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   by the network as it is then, on the device, before they are augmented. Until
   its next turn an example uses its last map, and none before its first.
 
-  With lambda = 0 nothing is explained.
+  With lambda = 0 nothing is explained while it trains.
 
   Args:
     config: `model`, `method` and `attribution` are read.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from impactx_jax import methods
 from impactx_jax.report import figures
 
 
@@ -26,30 +27,35 @@ def summary(metrics: dict[str, Any]) -> str:
   Args:
     metrics: What `metrics.json` has.
   """
-  baseline = metrics['accuracy']['baseline']
   count = metrics['data']['examples']['test']
-  further = further_measures(metrics)
-  rows = [
-      [
-          figures.title_of(name),
-          f'{100 * accuracy:.2f}',
-          '' if name == 'baseline' else f'{100 * (accuracy - baseline):+.2f}',
-          *(f'{metrics[measure][name]:.3f}' for measure in further),
-          '' if metrics['map_r2'][name] is None
-          else f'{metrics["map_r2"][name]:.3f}',
-      ]
-      for name, accuracy in metrics['accuracy'].items()
-  ]
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + table(
-      ['', 'accuracy %', 'against baseline', *further.values(), 'map R2'], rows
+      *networks(metrics)
   )
   return text + _maps(metrics['maps']) if 'maps' in metrics else text
 
 
-def further_measures(metrics: dict[str, Any]) -> dict[str, str]:
-  """Returns what the task measures beside accuracy, with its titles."""
+def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+  """Returns what each network comes to on the test split: header and rows.
+
+  Args:
+    metrics: What `metrics.json` has; what the task measures beside accuracy
+      has a column of its own.
+  """
   titles = {'f1': 'F1', 'mean_average_precision': 'mAP'}
-  return {name: text for name, text in titles.items() if name in metrics}
+  further = [measure for measure in titles if measure in metrics]
+  baseline = metrics['accuracy'][methods.BASELINE]
+  rows = []
+  for name, accuracy in metrics['accuracy'].items():
+    difference, r2 = accuracy - baseline, metrics['map_r2'][name]
+    rows.append([
+        figures.title_of(name),
+        f'{100 * accuracy:.2f}',
+        '' if name == methods.BASELINE else f'{100 * difference:+.2f}',
+        *(f'{metrics[measure][name]:.3f}' for measure in further),
+        '' if r2 is None else f'{r2:.3f}',
+    ])
+  measures = [titles[measure] for measure in further]
+  return ['', 'accuracy %', 'against baseline', *measures, 'map R2'], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

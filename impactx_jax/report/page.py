@@ -69,8 +69,7 @@ def render(
       title=f'IMPACTX on {metrics["data"]["name"]}',
       metrics=metrics,
       title_of=figures.title_of,
-      accuracies=_accuracies(metrics),
-      further=list(console.further_measures(metrics).values()),
+      networks=console.networks(metrics),
       measures=_measures(metrics.get('maps')),
       curves=measured and figures.svg(figures.perturbation(measured.curves)),
       gallery=_gallery(measured, class_names) if measured else [],
@@ -81,28 +80,6 @@ def render(
       config=json.dumps(config, indent=2, sort_keys=True),
       commands=[shlex.join(command) for command in commands],
   )
-
-
-def _accuracies(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-  baseline = metrics['accuracy']['baseline']
-  return [
-      {
-          'name': figures.title_of(name),
-          'accuracy': f'{100 * value:.2f}',
-          'difference': (
-              '' if name == 'baseline' else f'{100 * (value - baseline):+.2f}'
-          ),
-          'further': [
-              f'{metrics[measure][name]:.3f}'
-              for measure in console.further_measures(metrics)
-          ],
-          'r2': (
-              '' if metrics['map_r2'][name] is None
-              else f'{metrics["map_r2"][name]:.3f}'
-          ),
-      }
-      for name, value in metrics['accuracy'].items()
-  ]
 
 
 def _measures(maps: dict[str, Any] | None) -> list[dict[str, Any]]:

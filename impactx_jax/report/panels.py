@@ -28,7 +28,7 @@ def draw(
   method, reference = measured.method, measured.reference
   images, labels = measured.images[:count], measured.labels
   predicted = measured.predicted
-  probability = measured.probabilities.max(-1)
+  probability = measured.probabilities[np.arange(len(predicted)), predicted]
   reference_maps, maps = measured.maps[reference], measured.maps[method]
   reference_curves, curves = measured.curves[reference], measured.curves[method]
   count = len(images)

@@ -15,6 +15,7 @@ from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages.classifier import train_classifier
 from impactx_jax.stages.maps import make_maps
+from impactx_jax.stages.method import train_method
 from impactx_jax.stages.method import train_methods
 from impactx_jax.stages.runs import Run
 from ml_collections import ConfigDict
@@ -48,6 +49,19 @@ def run(
   for name, run_stage in stages.items():
     if stage in ('all', name):
       run_stage(resolved)
+
+
+def train(resolved: Run, name: str) -> None:
+  """Trains one method, and before it what it needs, unless it is there.
+
+  Args:
+    resolved: The run.
+    name: Of the method; the baseline for the classifier alone.
+  """
+  train_classifier(resolved)
+  if name != methods.BASELINE:
+    make_maps(resolved)
+    train_method(resolved, name)
 
 
 def check(resolved: Run, stage: str) -> None:

@@ -13,15 +13,17 @@ manifest.json, metrics.json) is written when it is complete.
 """
 
 import dataclasses
-import json
 from typing import Any
 
 from absl import logging
 from attribution import files
 from attribution import records
+from attribution.errors import differences
 from attribution.errors import InputError
 from etils import epath
+from impactx_jax import methods
 from impactx_jax import parallel
+from impactx_jax import user_files
 from impactx_jax.data.maps import KINDS
 from impactx_jax.stages import configs
 from impactx_jax.training import checkpoints
@@ -108,19 +110,17 @@ class Artefact:
   def differing(self, key: dict[str, Any]) -> str:
     """Names what it is made from that is not as in `key`, '' for nothing."""
     found = self.load() or {}
-    # As JSON keeps it: no tuples.
-    wanted = json.loads(json.dumps(key))
-    return '; '.join(
-        f'{name} (there: {found.get(name)}; now: {value})'
-        for name, value in wanted.items()
-        if found.get(name) != value
+    return differences(
+        {name: found.get(name) for name in key}, files.as_json(key)
     )
 
 
 def trained(workdir: epath.Path, name: str, config: ConfigDict) -> Artefact:
-  """Returns a training run: CLASSIFIER, or the folder of a method."""
-  sections = DATA_SECTIONS if name == CLASSIFIER else METHOD_SECTIONS
-  return Artefact(workdir / name, config, sections, SUMMARY)
+  """Returns a training run: of a method, or of A for the baseline."""
+  of_a = name == methods.BASELINE
+  folder = CLASSIFIER if of_a else user_files.stem(name)
+  sections = DATA_SECTIONS if of_a else METHOD_SECTIONS
+  return Artefact(workdir / folder, config, sections, SUMMARY)
 
 
 def maps(workdir: epath.Path, kind: str, config: ConfigDict) -> Artefact:

@@ -34,7 +34,7 @@ _TRAINING: bounds.Bounds = {
 }
 # What the fields of a config may be; those of a method are in its own file.
 BOUNDS: dict[str, bounds.Bounds] = {
-    '': {'seed': Range(0)},
+    '': {'seed': Range(0, 2**32 - 1)},  # JAX's keys have so many.
     '.data': {
         'task': Choice('task', ('', *tasks.TASKS)),
         'label_fraction': Range(0, 1, above=True),
@@ -120,17 +120,18 @@ def _check_user_files(config) -> None:
           f'each. Rename one, and give it with {flag}=FILE.py.'
       )
     found[name] = path
-  own = user_files.stem(config.method.name)
   taken = (
-      *methods.METHODS, artefact.CLASSIFIER, artefact.REPORT,
-      *map_data.KINDS.values(),
+      *methods.METHODS, *explainers.EXPLAINERS, artefact.CLASSIFIER,
+      artefact.REPORT, *map_data.KINDS.values(),
   )
-  if user_files.is_file(config.method.name) and own in taken:
-    raise InputError(
-        f'The method in {config.method.name} would be called {own}, as '
-        f'something else in a workdir is. Rename the file, and give it with '
-        f'{methods.FLAG}=FILE.py.'
-    )
+  for section, field in (('method', 'name'), ('attribution', 'explainer')):
+    path = config[section][field]
+    if user_files.is_file(path) and user_files.stem(path) in taken:
+      raise InputError(
+          f'What is in {path} would be called {user_files.stem(path)}, as '
+          'something else of a run is. Rename the file, and give it with '
+          f'--config.{section}.{field}=FILE.py.'
+      )
 
 
 def check_fields(

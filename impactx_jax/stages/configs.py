@@ -43,7 +43,13 @@ IGNORED = {
 
 def write(directory: epath.Path, config) -> None:
   """Writes a config and the user's files in it, and creates the directory."""
-  directory.mkdir(parents=True, exist_ok=True)
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+        f'{directory} cannot be made: {error}. Give a folder that can be '
+        'written to with --workdir=DIR.'
+    ) from error
   for section, field in USER_FILES:
     source = epath.Path(config[section][field])
     if user_files.is_file(str(source)) and source != directory / source.name:

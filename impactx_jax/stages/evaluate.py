@@ -1,6 +1,5 @@
 """Evaluation: the test split, the maps, and the report of both."""
 
-import json
 from typing import Any
 
 from absl import logging
@@ -42,11 +41,13 @@ def evaluate(run: Run, again: bool = False) -> None:
       for name in (methods.BASELINE, *run.method_names())
   }
   summaries = {short: _summary(run, name) for short, name in names.items()}
-  key = {'inputs': {  # As JSON keeps it, which has no tuples.
+  key = {'inputs': {
       'digests': {name: s['digest'] for name, s in summaries.items()},
-      'evaluation': json.loads(run.config.evaluation.to_json()),
+      'evaluation': files.as_json(run.config.evaluation.to_dict()),
       'attribution': explaining.settings(run.config.attribution),
   }}
+  if (other := _other_seed(run)) is not None:
+    key['inputs']['other'] = _summary_of_other(run, other)['digest']
   metrics = report.load()
   if again or metrics is None or report.differing(key):
     metrics = measure(run, report, names, summaries) | key
@@ -93,8 +94,9 @@ def measure(
   }
   network, measured = trained.restore(run.trained(name)), None
   if has_maps(network, dataset):
+    other = _other_seed(run)
     measured = measure_maps.measure(
-        run.config, dataset, network, _other_seed(run, dataset)
+        run.config, dataset, network, other and trained.restore(other)
     )
     metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
   metrics['provenance'] = provenance.collect()
@@ -172,23 +174,24 @@ def has_maps(network: trained.Network, dataset: sources.Dataset) -> bool:
   return prediction.attribution is not None
 
 
-def _other_seed(run: Run, dataset) -> trained.Network | None:
+def _other_seed(run: Run) -> artefact.Artefact | None:
   """Returns the same method, trained with another seed, if one is named."""
   path = run.config.evaluation.other
   if not path:
     return None
-  flag = '--config.evaluation.other'
-  name = run.config.method.name
-  result = run.trained(name)
-  other = artefact.trained(
-      artefact.open_workdir(path, flag), result.directory.name, result.config
-  )
-  summary = other.load()
-  if summary is None or summary['data']['class_names'] != list(
-      dataset.class_names
+  result = run.trained(run.config.method.name)
+  home = artefact.open_workdir(path, '--config.evaluation.other')
+  return artefact.trained(home, run.config.method.name, result.config)
+
+
+def _summary_of_other(run: Run, other: artefact.Artefact) -> dict[str, Any]:
+  summary, own = other.load(), run.classifier.load()
+  if summary is None or (
+      summary['data']['class_names'] != own['data']['class_names']
   ):
     raise InputError(
-        f'{other.workdir} holds no {name} trained on these classes. Give the '
-        f'workdir of the same run with another seed with {flag}=DIR.'
+        f'{other.workdir} holds no {run.config.method.name} trained on these '
+        'classes. Give the workdir of the same run with another seed with '
+        '--config.evaluation.other=DIR.'
     )
-  return trained.restore(other)
+  return summary

@@ -3,15 +3,17 @@
 import dataclasses
 from typing import Any
 
+from attribution import files
 from attribution import records
+from attribution.errors import differences
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import methods
 from impactx_jax import models
-from impactx_jax import user_files
 from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
 from impactx_jax.evaluation import explaining
+from impactx_jax.methods import base
 from impactx_jax.stages import artefact
 from impactx_jax.stages import checks
 from impactx_jax.stages import configs
@@ -57,7 +59,7 @@ class Run:
     if name == methods.BASELINE:
       return self.classifier
     config = methods.config_of(name, self.config)
-    return artefact.trained(self.workdir, user_files.stem(name), config)
+    return artefact.trained(self.workdir, name, config)
 
   def method_names(self) -> tuple[str, ...]:
     """What stage two trains: with too few maps, the fair control as well."""
@@ -87,13 +89,13 @@ def resolve(config: ConfigDict | None, workdir: epath.PathLike) -> Run:
   config = configs.with_absolute_paths(config)
   home, home_config = _other(config, workdir, 'classifier')
   maps_home, maps_config = _other(config, workdir, 'attribution')
-  classifier = artefact.trained(home, artefact.CLASSIFIER, home_config)
+  classifier = artefact.trained(home, methods.BASELINE, home_config)
   explained = classifier
   if config.attribution.classifier:
     teacher = artefact.open_workdir(
         config.attribution.classifier, '--config.attribution.classifier'
     )
-    explained = artefact.trained(teacher, artefact.CLASSIFIER, config)
+    explained = artefact.trained(teacher, methods.BASELINE, config)
   kind = map_kind(config)
   run = Run(
       config=config,
@@ -123,8 +125,11 @@ def _other(
   if not path:
     return workdir, config
   home = artefact.open_workdir(path, flag)
-  stage = {'classifier': artefact.CLASSIFIER, 'attribution': 'maps'}[section]
-  for folder in (home / stage, home):
+  made = {
+      'classifier': (artefact.CLASSIFIER,),
+      'attribution': tuple(map_data.KINDS.values()),
+  }
+  for folder in (*(home / name for name in made[section]), home):
     if (folder / configs.CONFIG).exists():
       return home, configs.read(folder)
   raise InputError(
@@ -179,16 +184,12 @@ def dataset(run: Run) -> sources.Dataset:
   """
   found = sources.load(run.config.data, run.seed)
   models.check(run.config.model, found.image_shape)
-  if not run.classifier.load():
+  summary = run.classifier.load()
+  if not summary:
     return found
-  key = {'data': found.fingerprint()}
-  if run.classifier.differing(key):
-    then = run.classifier.load()['data']
-    differing = '; '.join(
-        f'{name} (then: {then.get(name)}; now: {value})'
-        for name, value in key['data'].items()
-        if then.get(name) != value
-    )
+  if differing := differences(
+      summary['data'], files.as_json(found.fingerprint())
+  ):
     raise InputError(
         'The data are not those that the classifier in '
         f'{run.classifier.workdir} was trained on: {differing}. Say where '
@@ -265,4 +266,4 @@ def evaluations(run: Run, name: str) -> int:
   count = sum(manifest['examples'].values()) if needs and manifest else 0
   if spec.cost:
     return spec.cost(config, run.trained(name).load(), count)
-  return count * explaining.evaluations(config.attribution)
+  return count * base.evaluations(config.attribution)

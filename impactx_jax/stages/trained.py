@@ -6,10 +6,10 @@ from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
+from impactx_jax.evaluation.explaining import Network
 from impactx_jax.stages.artefact import Artefact
 from impactx_jax.training import checkpoints
 
-Network = tuple[methods.Method, dict[str, Any]]
 
 
 def restore(trained: Artefact) -> Network:

@@ -97,7 +97,7 @@ def train(
           '' if r2 is None else f'{r2:.3f}', f'{history.seconds:.0f}',
       ]],
   ) + '\n')
-  if accuracy <= 1 / len(data['class_names']):
+  if accuracy <= method.task.chance(problem.num_classes):
     logging.warning(
         '%s is no better than chance on the validation images: there is '
         'nothing in it to explain. Train it longer (training.epochs, '

@@ -94,7 +94,7 @@ def fit_to_own_maps(
   """
   some = {name: column[:SELF_EXPLAINED] for name, column in columns.items()}
   count = count_of(some)
-  explain = parallel.data_parallel_map(method.explain)
+  explain = _compiled_explain(method)
   maps = [
       explain(variables, batch)
       for batch in batches.evaluation_pass(
@@ -123,6 +123,7 @@ def predict(
     attribution: Whether its maps are wanted as well.
   """
   call = _compiled_predict(method, attribution)
+  variables = parallel.replicate(variables)
   needed = {name: columns[name] for name in method.inputs}
   parts = [
       call(variables, batch)
@@ -140,6 +141,11 @@ def _compiled_measures(method: Method):
   return parallel.data_parallel_map(
       functools.partial(batch_measures, method)
   )
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_explain(method: Method):
+  return parallel.data_parallel_map(method.explain)
 
 
 @functools.lru_cache(maxsize=32)

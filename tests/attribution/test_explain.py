@@ -1,6 +1,7 @@
 """`attribution.explain`, the function for any JAX model."""
 
 import attribution
+from attribution import explainers
 from attribution.errors import InputError
 import jax
 import jax.numpy as jnp
@@ -95,10 +96,30 @@ def test_errors_name_the_argument(options, argument):
   assert '--' not in str(error.value)
 
 
-def test_no_images_give_no_maps():
+@pytest.mark.parametrize('explainer', ['partition', 'random', 'edges'])
+def test_no_images_give_no_maps(explainer):
   for labels in (np.zeros(0, int), np.zeros((0, 2), int)):
-    maps = attribution.explain(means, IMAGES[:0], labels)
+    maps = attribution.explain(
+        means, IMAGES[:0], labels, explainer=explainer
+    )
     assert maps.shape == (0, 8, 8, 1, *labels.shape[1:])
+
+
+def test_what_an_explainer_spends_is_counted():
+
+  def of_ones_own(score_fn, *, max_evals):
+    del score_fn, max_evals
+
+  def of_one_pass(score_fn):
+    del score_fn
+
+  options = {'max_evals': 300, 'grid': 4, 'integration_steps': 9}
+  for explainer, count in (
+      ('partition', 300), ('partition_grid', 172), ('grad_cam', 1),
+      ('integrated_gradients', 9), ('edges', 0),
+      (of_ones_own, 300), (of_one_pass, 1),
+  ):
+    assert explainers.evaluations(explainer, **options) == count, explainer
 
 
 def test_maps_sum_to_what_the_image_adds():

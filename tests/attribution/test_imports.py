@@ -13,7 +13,7 @@ import pytest
 _PACKAGE = pathlib.Path(attribution.__file__).parent
 _SOURCES = sorted(
     path for path in _PACKAGE.rglob('*.py')
-    if path != _PACKAGE / 'main.py'  # Flags and one call of the pipeline.
+    if path != _PACKAGE / 'main.py'  # Flags and one call of the maps stage.
 )
 _NAMES = [str(path.relative_to(_PACKAGE)) for path in _SOURCES]
 _HEAVY = ('tensorflow', 'tensorflow_datasets', 'shap')
@@ -70,12 +70,12 @@ def test_nothing_is_imported_from_impactx_jax(path):
     'source',
     [
         'import impactx_jax',
-        'import impactx_jax.train',
-        'import attribution.records, impactx_jax.train as t',
-        'from impactx_jax import train',
+        'import impactx_jax.training',
+        'import attribution.records, impactx_jax.training as t',
+        'from impactx_jax import training',
         'from impactx_jax.parallel import barrier',
         'from impactx_jax.data import maps',
-        'def lazy():\n  from impactx_jax import pipeline',
+        'def lazy():\n  from impactx_jax import stages',
     ],
 )
 def test_a_forbidden_import_is_found(source):

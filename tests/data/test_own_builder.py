@@ -77,7 +77,8 @@ def bits(numbers):
 
 
 def test_it_is_prepared_and_known_by_its_own_name(dataset, toy):
-  assert (toy.parent / 'toy' / '1.0.0').is_dir()
+  (folder,) = toy.parent.glob('mine-*')  # And what is in the file.
+  assert (folder / 'toy' / '1.0.0').is_dir()
   assert dataset.name == 'toy/1.0.0'
   assert dataset.class_names == ('cat', 'dog', 'owl')
   assert dataset.task == dataset.fingerprint()['task'] == 'multi_label'
@@ -200,3 +201,29 @@ def test_a_file_without_a_builder_is_refused(tmp_path, content, parts):
 def test_the_same_file_is_the_same_builder(toy):
   found = builders.builder_class(str(toy))
   assert builders.builder_class(str(toy)) is found and found.name == 'toy'
+
+
+def test_what_another_content_prepared_is_not_taken(toy, dataset, tmp_path):
+  # The same class and version, and in the same process.
+  changed = TOY.replace('image[0, 0, 0] = i', 'image[0, 0, 0] = 100 + i')
+  (tmp_path / 'mine.py').write_text(changed)
+  other = load(
+      str(tmp_path / 'mine.py'), toy.parent, validation_fraction=0.3
+  )
+  assert sorted(other.test['image'][:, 0, 0, 0]) == list(range(140, 160))
+  assert sorted(dataset.test['image'][:, 0, 0, 0]) == list(range(40, 60))
+  # A file that is edited in its place.
+  (tmp_path / 'mine.py').write_text(TOY)
+  again = load(
+      str(tmp_path / 'mine.py'), toy.parent, validation_fraction=0.3
+  )
+  np.testing.assert_array_equal(again.test['image'], dataset.test['image'])
+
+
+def test_columns_whose_names_are_taken_are_left_out(tmp_path, caplog):
+  renamed = TOY.replace("'group'", "'weight'").replace("'boxes'", "'row'")
+  (tmp_path / 'mine.py').write_text(renamed)
+  found = load(str(tmp_path / 'mine.py'), tmp_path, validation_fraction=0.3)
+  assert not {'weight', 'row'} & set(found.train)
+  for name in ('weight', 'row'):
+    assert f"{name!r} of the data set is left out" in caplog.text

@@ -32,8 +32,7 @@ def test_accuracy_is_that_of_the_restored_networks(
       'baseline', 'impactx', 'impactx_lambda0'
   }
   for name, found in metrics['accuracy'].items():
-    folder = 'classifier' if name == 'baseline' else name
-    logits = logits_of(restored(finished_workdir, folder), test)
+    logits = logits_of(restored(finished_workdir, name), test)
     expected = np.mean(np.argmax(logits, -1) == test['label'])
     assert found == pytest.approx(float(expected))
 

@@ -6,7 +6,7 @@ from impactx_jax import methods
 from impactx_jax import tasks
 from impactx_jax.configs import common
 from impactx_jax.evaluation import explaining
-from impactx_jax.methods.base import Layers
+from attribution.explainers import Layers
 from impactx_jax.methods.base import Prediction
 import jax.numpy as jnp
 import numpy as np

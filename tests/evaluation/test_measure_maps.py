@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from tests.pipeline_fixtures import restored
 
+MASKS = np.random.default_rng(0).random((2, 4, 5, 3)) < 0.4
+
 
 @pytest.fixture(scope='module')
 def network(finished_workdir):
@@ -234,3 +236,16 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
     makers = explaining.compared(config, cut, Masker('blur'))
     names[layers is None] = set(makers)
   assert names[False] - names[True] == {'grad_cam'}
+
+
+@pytest.mark.parametrize(('columns', 'expected'), [
+    ({'group': np.zeros(2)}, None),
+    ({'mask': MASKS[..., :1]}, MASKS[..., 0]),
+    ({'object_mask': 255 * np.uint8(MASKS[..., :2])}, MASKS[..., :2].any(-1)),
+    ({'masks': MASKS}, np.stack([MASKS[0, ..., 2], MASKS[1, ..., 0]])),
+])
+def test_the_masks_are_of_the_explained_class_or_of_the_object(
+    columns, expected
+):
+  found = measure_maps._masks_of(columns, np.array([2, 0]), num_classes=3)
+  np.testing.assert_array_equal(found, expected)

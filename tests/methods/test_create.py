@@ -4,6 +4,7 @@ from attribution.errors import InputError
 from attribution.maskers import Masker
 from impactx_jax import methods
 from impactx_jax import tasks
+from impactx_jax.configs import common
 from impactx_jax.methods import base
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,7 @@ def test_the_options_of_two_methods_have_one_default():
 
 MINE = """
 from impactx_jax import tasks
+from impactx_jax.configs import common
 from impactx_jax.methods import Method, Prediction, Spec
 from impactx_jax.methods import base
 import jax.numpy as jnp
@@ -251,3 +253,17 @@ def test_shapes_are_those_of_init_without_what_only_training_needs():
   assert base.SCRATCH in collections
   del collections[base.SCRATCH]
   assert method.shapes() == {'params': params, 'collections': collections}
+
+
+def test_a_method_takes_its_options_with_it(tmp_path):
+  mine = file_of(tmp_path, "{'steepness': 3.0, 'lep_units': 512}")
+  config = common.get_config()
+  fields = set(config.method)
+  common.set_method(config, mine)
+  assert config.method.steepness == 3.0 and config.method.name == mine
+  config.method.steepness = 5.0
+  common.set_method(config, mine)  # What was chosen stays.
+  assert config.method.steepness == 5.0
+  common.set_method(config, 'impactx')  # And goes where none declares it.
+  assert set(config.method) == fields and config.method.name == 'impactx'
+  assert config.is_locked

@@ -103,7 +103,7 @@ def test_what_else_a_task_measures_has_columns_of_its_own(metrics):
   text = render(metrics | {'f1': by_network, 'mean_average_precision': {
       name: 0.375 for name in by_network
   }})
-  assert '<th>F1</th><th>mAP</th><th>map R²</th>' in text
+  assert '<th>F1</th><th>mAP</th><th>map R2</th>' in text
   row = '<td>0.125</td><td>0.375</td>'
   assert text.count(row) == len(by_network) == 3
 

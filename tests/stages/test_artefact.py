@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from attribution.errors import InputError
+from impactx_jax import methods
 from impactx_jax.configs import common
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
@@ -34,7 +35,8 @@ def artefact_of(folder: pathlib.Path, name: str, config) -> artefact.Artefact:
   workdir = artefact.open_workdir(folder)
   if name in KINDS:
     return artefact.maps(workdir, KINDS[name], config)
-  return artefact.trained(workdir, name, config)
+  method = methods.BASELINE if name == artefact.CLASSIFIER else name
+  return artefact.trained(workdir, method, config)
 
 
 # --- Configs as files ---------------------------------------------------------
@@ -210,7 +212,7 @@ def test_maps_are_done_when_every_shard_is_there(tmp_path, config):
 def test_what_it_is_made_from_is_compared_as_json_keeps_it(tmp_path, config):
   found = artefact_of(tmp_path, 'impactx', config)
   (tmp_path / 'impactx').mkdir()
-  assert 'maps (there: None; now: abc)' in found.differing({'maps': 'abc'})
+  assert "maps (there: None; now: 'abc')" in found.differing({'maps': 'abc'})
   found.finish({'size': [32, 32], 'maps': 'abc'})
   assert found.differing({'size': (32, 32), 'maps': 'abc'}) == ''
   assert found.differing({'size': (32, 31), 'maps': 'abc'}) == (

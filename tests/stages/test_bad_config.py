@@ -2,8 +2,12 @@
 
 import itertools
 
+from attribution import explainers
+from attribution.errors import InputError
+from etils import epath
 from impactx_jax import stages
 from impactx_jax.configs import common
+from impactx_jax.evaluation import explaining
 import jax
 import pytest
 from tests import pipeline_fixtures
@@ -52,6 +56,7 @@ def test_unknown_name_is_refused_with_the_nearest(tmp_path):
 
 VALUES = (
     ('seed', -1),
+    ('seed', 2**32),
     ('data.validation_fraction', 0.0),
     ('data.validation_fraction', 1.0),
     ('data.test_fraction', 1.5),
@@ -211,3 +216,53 @@ def test_unknown_stage_is_refused(tmp_path, tiny_config):
       "Did you mean 'evaluate'?", 'classifier', '--stage=',
   )
   assert not begun(tmp_path)
+
+
+FILES = (
+    # Each keeps a copy in the workdir, or makes something of its name there.
+    ({'model.name': 'a/mine.py', 'method.name': 'b/mine.py'},
+     ('a/mine.py', 'b/mine.py', 'Rename', '--config.method.name=FILE.py')),
+    ({'data.name': 'a/mine.py', 'attribution.explainer': 'b/mine.py'},
+     ('a/mine.py', 'b/mine.py', '--config.attribution.explainer=FILE.py')),
+    ({'method.name': 'a/abn.py'}, ('a/abn.py', 'called abn')),
+    ({'method.name': 'a/maps.py'}, ('called maps', 'Rename')),
+    ({'method.name': 'a/report.py'}, ('called report', 'Rename')),
+    ({'attribution.explainer': 'a/grad_cam.py'},
+     ('called grad_cam', '--config.attribution.explainer=FILE.py')),
+    ({'attribution.explainer': 'a/impactx.py'}, ('called impactx', 'Rename')),
+)
+CONTENT = """
+from impactx_jax.methods import abn, baseline
+from impactx_jax.models import lenet
+METHOD, BACKBONE = abn.METHOD, lenet.BACKBONE
+def EXPLAINER(score_fn): pass
+"""
+
+
+def test_files_of_one_name_are_refused(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for fields, parts in FILES:
+    config = common.get_config()
+    for path, name in fields.items():
+      (tmp_path / name).parent.mkdir(exist_ok=True)
+      (tmp_path / name).write_text(CONTENT)
+      set_field(config, path, name)
+    with case(*fields.values()):
+      refused(config, tmp_path / 'run', 'all', *parts)
+      assert not (tmp_path / 'run').exists()
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
+  from impactx_jax.stages import configs
+
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match='cannot be made.*--workdir=DIR'):
+    configs.write(epath.Path(tmp_path / 'file' / 'run'), common.get_config())
+
+
+def test_checking_a_config_keeps_nothing(tiny_config):
+  explaining.check(tiny_config.attribution)
+  before = explainers._create_once.cache_info().currsize
+  for _ in range(3):
+    explaining.check(tiny_config.attribution)
+  assert explainers._create_once.cache_info().currsize == before

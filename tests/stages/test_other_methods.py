@@ -67,7 +67,7 @@ def test_weights_are_the_classifiers_probabilities(wae_run, finished_workdir):
   import jax
 
   columns, _ = records.read(wae_run / 'maps_weighted')
-  method, variables = restored(finished_workdir, 'classifier')
+  method, variables = restored(finished_workdir, 'baseline')
   images = columns['image'].astype(np.float32) / 255
   probability = jax.nn.softmax(
       method.predict(variables, {'image': images}).logits

@@ -85,7 +85,7 @@ def test_m_is_the_classifier_of_the_other_workdir(
   with pytest.raises(Reached):
     stages.run(config, tmp_path, 'impactx')
   ((_, _, options),) = trainings
-  _, wanted = restored(finished_workdir, 'classifier')
+  _, wanted = restored(finished_workdir, 'baseline')
   jax.tree.map(np.testing.assert_array_equal, options['classifier'], wanted)
 
 

@@ -59,12 +59,15 @@ def test_both_were_trained_on_the_mapped_images(finished_workdir):
   )
 
 
-@pytest.mark.parametrize('name', ['classifier', 'impactx', methods.CONTROL])
+@pytest.mark.parametrize(('name', 'folder'), [
+    ('baseline', 'classifier'), ('impactx', 'impactx'),
+    (methods.CONTROL, methods.CONTROL),
+])
 def test_a_restored_network_is_the_one_that_was_recorded(
-    finished_workdir, name
+    finished_workdir, name, folder
 ):
   from impactx_jax.training import checkpoints
 
   _, variables = restored(finished_workdir, name)
-  recorded = read(finished_workdir / name, 'summary.json')['digest']
+  recorded = read(finished_workdir / folder, 'summary.json')['digest']
   assert checkpoints.digest(variables) == recorded

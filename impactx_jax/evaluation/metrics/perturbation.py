@@ -105,6 +105,7 @@ def perturbation_curves(
 
   def call(variables, images, maps, classes, key, replacement=None):
     chex.assert_equal_shape_prefix([images, maps], 3)
+    variables = jax.device_put(variables)
     together = batch_size // (draws if replacement is None else 1)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(
         np.arange(len(images))
