@@ -193,13 +193,13 @@ def set_method(config: ConfigDict, name: str) -> None:
     config: To be changed.
     name: A name, or a file.
   """
-  before = config.method.name
+  before, declared = config.method.name, methods.options_of(name)
   gone = methods.options_of(before) if user_files.is_file(before) else {}
   with config.unlocked():
     config.method.name = name
-    for option in gone.keys() - methods.options().keys():
+    for option in gone.keys() - methods.options().keys() - declared.keys():
       if option in config.method:
         del config.method[option]
-    for option, default in methods.options_of(name).items():
+    for option, default in declared.items():
       if option not in config.method:
         config.method[option] = default
