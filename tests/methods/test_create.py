@@ -266,4 +266,3 @@ def test_a_method_takes_its_options_with_it(tmp_path):
   assert config.method.steepness == 5.0
   common.set_method(config, 'impactx')  # And goes where none declares it.
   assert set(config.method) == fields and config.method.name == 'impactx'
-  assert config.is_locked
