@@ -47,7 +47,7 @@ def test_features_and_logits_are_those_of_keras(name, size, tmp_path):
   @jax.jit
   def ours(images):
     found = method.layers.features(variables, images)
-    return found, method.layers.logits(variables, found)
+    return found, method.layers.scores(variables, found)
 
   for found, expected in zip(ours(images), (features, logits), strict=True):
     assert np.ptp(expected) > 0.1
