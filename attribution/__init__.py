@@ -56,7 +56,7 @@ def explain(
       (every cell of a grid exactly, no queue), 'shap_partition' (the shap
       library itself, one image at a time), 'integrated_gradients',
       'input_x_gradient', 'grad_cam', or, as controls that know nothing of the
-      model, 'random' and 'edges'.
+      model, 'random', 'edges' and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.

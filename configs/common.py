@@ -111,8 +111,8 @@ def get_config(method: str = '') -> ConfigDict:
   # (shap's values, on the device), 'partition_grid' (exact on a grid),
   # 'shap_partition' (the shap library; needed for the inpainting maskers),
   # 'grad_cam', 'input_x_gradient', 'integrated_gradients', or what knows
-  # nothing of the model, 'random' and 'edges'; or a file FILE.py of yours that
-  # defines EXPLAINER, a factory as in attribution.explainers.
+  # nothing of the model, 'random', 'edges' and 'disc'; or a file FILE.py of
+  # yours that defines EXPLAINER, a factory as in attribution.explainers.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
@@ -164,7 +164,8 @@ def get_config(method: str = '') -> ConfigDict:
   # Explainers that the method's own map is compared with, beside
   # attribution.explainer.
   config.evaluation.explainers = (
-      'grad_cam', 'input_x_gradient', 'integrated_gradients', 'random', 'edges'
+      'grad_cam', 'input_x_gradient', 'integrated_gradients', 'random', 'edges',
+      'disc',
   )
   # Of these images, those whose maps are made anew: with small noise, with
   # random parameters, and with so many evaluations.

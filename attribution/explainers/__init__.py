@@ -21,6 +21,7 @@ from typing import Any
 from attribution.errors import unknown_choice
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
+from attribution.explainers.controls import disc
 from attribution.explainers.controls import edges
 from attribution.explainers.controls import random_map
 from attribution.explainers.gradients import grad_cam
@@ -47,6 +48,7 @@ EXPLAINERS: dict[str, Callable[..., Explain]] = {
     'integrated_gradients': integrated_gradients,
     'random': random_map,
     'edges': edges,
+    'disc': disc,
 }
 # Those whose maps sum to score(image) - score(image with all hidden).
 COMPLETE = ('partition', 'partition_grid', 'shap_partition')
@@ -164,6 +166,7 @@ def evaluations(
       'integrated_gradients': integration_steps,
       'random': 0,
       'edges': 0,
+      'disc': 0,
   }
   if explainer in known:
     return known[explainer]

@@ -11,10 +11,12 @@ from attribution import explainers
 from attribution import model_fn
 from attribution.maskers import Masker
 from impactx_jax import rng
+from impactx_jax import tasks
 from impactx_jax import user_files
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data import sources
 from impactx_jax.data.columns import Columns
+from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
@@ -36,14 +38,17 @@ def measure(
     dataset: sources.Dataset,
     network: Network,
     other: Network | None = None,
+    training: Columns | None = None,
 ) -> Measured:
-  """Measures a method's own map and the explainers of the config.
+  """Measures a method's own map, explainers of the config, and controls.
 
   Args:
     config: The whole config.
     dataset: The data; test images are chosen by their ids.
     network: Of `config.method.name`.
     other: The same, trained with another seed.
+    training: The maps that it was trained on, as the shards have them; None
+      for a method without, which is not compared with their means.
   """
   options = config.evaluation
   method, variables = network
@@ -52,24 +57,49 @@ def measure(
   logits, predicted = _answers(network, columns, options.batch_size)
   masker = explaining.masker(config.attribution, dataset.train['image'])
   makers = explaining.compared(config, method, masker)
+  num_classes = len(dataset.class_names)
+  constants = {}
+  if training is not None:
+    constants |= controls.of_training_maps(training, num_classes)
+  if (mask := _mean_mask(dataset, config.seed)) is not None:
+    constants['mean_mask'] = controls.constant(
+        np.broadcast_to(mask, (num_classes, *mask.shape))
+    )
   logging.info(
       'Explaining %s on %d test images, for comparison: %s.',
       config.method.name, len(images), ', '.join(makers),
   )
   maps = {
       name: make(variables, images, predicted)
-      for name, make in tqdm(makers.items(), desc='maps', unit='explainer')
+      for name, make in tqdm(
+          (makers | constants).items(), desc='maps', unit='explainer'
+      )
   }
-  curves, values = perturb(config, network, images, predicted, maps, masker)
+  partner = controls.partners(predicted)
+  own = user_files.stem(config.method.name)
+  maps[controls.SWAPPED] = maps[own][partner]
+  curves, values = perturb(
+      config, network, images, predicted, maps, masker, partner
+  )
+  values['between_images'] = {
+      name: agreement.rank_correlation(found, np.roll(found, -1, axis=0))
+      for name, found in maps.items()
+  }
   values |= gaps(config, network, images, predicted, maps, masker)
   values |= close_look(
       config, network, images, predicted, maps, makers, masker, other
   )
-  if _masks_of(columns, predicted, len(dataset.class_names)) is not None:
-    values |= localise(config, dataset, network, columns, maps, makers)
+  if mask is not None:
+    values |= localise(
+        config, dataset, network, columns, maps, makers | constants
+    )
+  for by_name in (*values.values(), curves):
+    if controls.SWAPPED in by_name:
+      swapped = by_name[controls.SWAPPED]
+      swapped[partner[: len(swapped)] < 0] = np.nan
   task = method.task
   return Measured(
-      method=user_files.stem(config.method.name),
+      method=own,
       reference=user_files.stem(config.attribution.explainer),
       images=images,
       labels=columns[task.labels],
@@ -108,8 +138,13 @@ def perturb(
     classes: np.ndarray,
     maps: dict[str, np.ndarray],
     masker: Masker,
+    partner: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], Values]:
   """Perturbs regions in the order of each map.
+
+  `swap_difference` is how much greater the insertion area is than in the order
+  of the same explainer's map of another image of the same predicted class: what
+  of it is about this image.
 
   Returns:
     The MoRF curve of each image by the name of the map, and the measures.
@@ -129,6 +164,7 @@ def perturb(
       for order in ('morf', 'lerf')
   )
   curves: Values = {}
+  swapped = {}
   for name, values in tqdm(maps.items(), desc='curves', unit='explainer'):
     found = {
         'morf': morf(variables, images, values, classes, key),
@@ -138,12 +174,20 @@ def perturb(
     }
     for kind, curve in found.items():
       curves.setdefault(kind, {})[name] = curve
+    if name != controls.SWAPPED:
+      others = morf(variables, hidden, values[partner], classes, key, images)
+      swapped[name] = perturbation.area(others)
   measures = {
       f'{kind}_area': {n: perturbation.area(c) for n, c in by_name.items()}
       for kind, by_name in curves.items()
   }
   measures['morf_aopc'] = {
       name: perturbation.aopc(curve) for name, curve in curves['morf'].items()
+  }
+  insertion = measures['insertion_area']
+  measures['swap_difference'] = {
+      name: np.where(partner >= 0, insertion[name] - area, np.nan)
+      for name, area in swapped.items()
   }
   return curves['morf'], measures
 
@@ -217,21 +261,20 @@ def close_look(
         for name, make in theirs.items()
     }
   for name, own in tqdm(maps.items(), desc='close look', unit='explainer'):
-    for measure, compare, another in (
+    pairs = [
         ('rank_correlation', agreement.rank_correlation, owen),
         ('cosine', agreement.cosine, owen),
         ('relative_l2', agreement.relative_l2, owen),
-        (
-            'stability',
-            agreement.rank_correlation,
-            makers[name](variables, noisy, classes),
-        ),
-        (
-            'randomisation',
-            agreement.rank_correlation,
-            makers[name](scrambled, images, classes),
-        ),
-    ):
+    ]
+    if name in makers:
+      make = makers[name]
+      pairs += [
+          ('stability', agreement.rank_correlation,
+           make(variables, noisy, classes)),
+          ('randomisation', agreement.rank_correlation,
+           make(scrambled, images, classes)),
+      ]
+    for measure, compare, another in pairs:
       values.setdefault(measure, {})[name] = compare(own, another)
   return values
 
@@ -271,11 +314,22 @@ def localise(
   masks = _masks_of(columns, predicted, num_classes)
   values = {'epg': {}, 'iou': {}}
   for name, own in maps.items():
-    found = makers[name](network[1], images, classes)
+    # Another image's map is cut where the method's own is.
+    maker = makers.get(name, makers[user_files.stem(config.method.name)])
+    found = maker(network[1], images, classes)
     threshold = localisation.best_threshold(found, truth)
     values['epg'][name] = localisation.epg(own, masks)
     values['iou'][name] = localisation.iou(own, masks, threshold)
   return values
+
+
+def _mean_mask(dataset: sources.Dataset, seed: int) -> np.ndarray | None:
+  """Returns the mean mask of the training objects, [H, W, 1], if there are."""
+  classes = tasks.TASKS[dataset.task].explained(dataset.train, seed)
+  masks = _masks_of(dataset.train, classes, len(dataset.class_names))
+  if masks is None:
+    return None
+  return masks.mean(axis=0, dtype=np.float32)[..., None]
 
 
 def _masks_of(

@@ -57,7 +57,15 @@ class Measured:
           'images': int(np.isfinite(values).sum()),
       }
 
-    area = self.values['morf_area']
+    def differences(to):
+      return {
+          measure: {
+              name: interval(x - by_name[to])
+              for name, x in by_name.items() if name != to
+          }
+          for measure, by_name in self.values.items() if to in by_name
+      }
+
     return {
         'names': list(self.maps),
         'images': len(self.images),
@@ -68,10 +76,9 @@ class Measured:
             measure: {name: interval(x) for name, x in by_name.items()}
             for measure, by_name in self.values.items()
         },
-        'morf_area_to_reference': {
-            name: interval(x - area[self.reference])
-            for name, x in area.items()
-            if name != self.reference
+        # Paired, of each image.
+        'differences': {
+            to: differences(to) for to in (self.reference, self.method)
         },
     }
 

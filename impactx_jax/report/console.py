@@ -59,25 +59,29 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _maps(found: dict[str, Any]) -> str:
-  names = ('morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation')
+  names = (
+      'morf_area', 'insertion_area', 'swap_difference', 'rank_correlation'
+  )
+  measures = [found['measures'][measure] for measure in names]
   rows = [
-      [
-          figures.title_of(name),
-          *(_interval(found['measures'][measure][name]) for measure in names),
-      ]
+      [figures.title_of(name), *(_interval(x.get(name)) for x in measures)]
       for name in found['names']
   ]
   close = found['measures']['rank_correlation'][found['reference']]['images']
   return (
       f'\n\nMaps of {found["images"]} test images, 95 % intervals over '
-      'images. MoRF: the smaller the area and the\nlarger the AOPC, the '
-      f'better; rank correlation with Owen values, of {close} images\n\n'
+      'images. MoRF area: the smaller the\nbetter; insertion: the larger; own '
+      "- other: insertion area above that of another image's map of\nthe same "
+      'predicted class, without which a map is not about its image; rank\n'
+      f'correlation with Owen values, of {close} images\n\n'
   ) + table(
-      ['map', 'MoRF area', 'MoRF AOPC', 'insertion area', 'rank corr.'], rows
+      ['map', 'MoRF area', 'insertion area', 'own - other', 'rank corr.'], rows
   )
 
 
-def _interval(found: dict[str, Any]) -> str:
+def _interval(found: dict[str, Any] | None) -> str:
+  if found is None or found['mean'] is None:
+    return ''
   if found['interval'] is None:
     return f'{found["mean"]:.3f}'
   low, high = found['interval']

@@ -27,6 +27,11 @@ EXPLAINERS = {
     'input_x_gradient': 'Input×Gradient',
     'integrated_gradients': 'Integrated Gradients',
     'edges': 'edge filter',
+    'disc': 'centred disc',
+    'swapped': 'own map, another image',
+    'class_mean': 'mean map of the class',
+    'mean': 'mean map',
+    'mean_mask': 'mean mask',
 }
 
 
@@ -121,10 +126,11 @@ def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
   """Draws mean curves with bands of two standard errors.
 
   Args:
-    curves: By map, float [N, R + 1].
+    curves: By map, float [N, R + 1]; images with NaN are left out.
   """
   picture, axes = _axes(7, 4)
   for i, (name, values) in enumerate(curves.items()):
+    values = values[~np.isnan(values).any(axis=1)]
     steps = np.linspace(0, 100, values.shape[1])
     mean = values.mean(axis=0)
     error = 2 * values.std(axis=0) / np.sqrt(len(values))

@@ -20,6 +20,13 @@ MEASURES = {
     'insertion_area': (
         'insertion area', "higher is better; from SHAP's own hidden image"
     ),
+    'swap_difference': (
+        "insertion area above another image's map",
+        'above 0: about this image; of the same predicted class',
+    ),
+    'between_images': (
+        "rank correlation with another image's map", '1: one map for all'
+    ),
     'epg': ('energy in the mask', 'higher is better'),
     'iou': ('IoU with the mask', 'higher is better'),
     'rank_correlation': ('rank correlation with Owen', 'higher: closer'),

@@ -96,7 +96,9 @@ def measure(
   if has_maps(network, dataset):
     other = _other_seed(run)
     measured = measure_maps.measure(
-        run.config, dataset, network, other and trained.restore(other)
+        run.config, dataset, network, other and trained.restore(other),
+        maps_stage.read_maps(run, dataset.fingerprint())
+        if run.kind == 'true_class' else None,
     )
     metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
   metrics['provenance'] = provenance.collect()

@@ -57,7 +57,7 @@ def test_what_is_said_of_each_image_is_the_networks(measured, dataset, network):
 
 
 def test_all_maps_are_there_the_reference_first(measured):
-  names = ['partition', 'impactx', 'input_x_gradient', 'random']
+  names = ['partition', 'impactx', 'input_x_gradient', 'random', 'swapped']
   assert list(measured.maps) == list(measured.curves) == names
   assert {len(x) for x in measured.maps.values()} == {len(measured.images)}
   assert len(measured.images) == 8
@@ -159,7 +159,7 @@ def test_statistics_of_normalisations_are_not_shuffled():
 
 
 def test_a_measure_that_no_image_has_is_none_in_json(measured, config):
-  nothing = np.array([np.nan, np.nan])
+  nothing = np.array([np.nan, np.nan, np.nan])
   partly = np.array([np.nan, 1.0, 3.0])
   values = {
       'morf_area': measured.values['morf_area'],
@@ -177,15 +177,24 @@ def test_the_summary_has_means_and_intervals(measured, config):
   for measure, by_name in summary['measures'].items():
     for name, found in by_name.items():
       values = measured.values[measure][name]
-      assert found['mean'] == pytest.approx(np.mean(values))
+      assert found['images'] == np.isfinite(values).sum()
+      assert found['mean'] == pytest.approx(np.nanmean(values))
       low, high = found['interval']
       assert low <= found['mean'] <= high
-  area = measured.values['morf_area']
-  difference = summary['morf_area_to_reference']['impactx']
-  assert difference['mean'] == pytest.approx(
-      np.mean(area['impactx'] - area['partition'])
-  )
-  assert 'partition' not in summary['morf_area_to_reference']
+
+
+@pytest.mark.parametrize('to', ['partition', 'impactx'])
+def test_differences_are_of_each_image(measured, config, to):
+  differences = measured.summary(config.evaluation, 0)['differences'][to]
+  assert differences.keys() == measured.values.keys() - {
+      # Of fewer maps, without this one.
+      measure for measure, x in measured.values.items() if to not in x
+  }
+  for measure, by_name in differences.items():
+    assert to not in by_name
+    for name, found in by_name.items():
+      of_map, of_other = (measured.values[measure][n] for n in (name, to))
+      assert found['mean'] == pytest.approx(np.nanmean(of_map - of_other))
 
 
 def test_the_page_knows_every_measure(measured):
@@ -214,11 +223,13 @@ def test_masks_give_epg_and_iou(config, dataset, network, of_classes):
       dataset,
       test=with_masks(dataset.test),
       validation=with_masks(dataset.validation),
+      train=with_masks(dataset.train),
   )
   values = measure_maps.measure(config, masked, network).values
   for name in ('epg', 'iou'):
     assert values[name].keys() == {
-        'partition', 'impactx', 'input_x_gradient', 'random'
+        'partition', 'impactx', 'input_x_gradient', 'random', 'mean_mask',
+        'swapped',
     }
   # Black pixels get nothing of it: all its energy is where there is light.
   assert values['epg']['input_x_gradient'].mean() > (

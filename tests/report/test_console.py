@@ -54,7 +54,8 @@ def test_maps_have_their_measures_with_intervals():
               'partition': found(0.5, [0.25, 0.75]), 'impactx': found(1.0, None)
           }
           for name in (
-              'morf_area', 'morf_aopc', 'insertion_area', 'rank_correlation'
+              'morf_area', 'insertion_area', 'swap_difference',
+              'rank_correlation',
           )
       },
   }
