@@ -105,7 +105,8 @@ def targets(
     seed: Of the run.
 
   Returns:
-    A column dict for each split, with `map` [N, H, W, C'].
+    A column dict for each split, with `map` [N, H, W, C'], and `explained`
+    int32 [N], the class whose map it is.
   """
   maps = losses.targets(
       columns['map'][..., 0],
@@ -120,7 +121,8 @@ def targets(
   kept = {k: v for k, v in columns.items() if k not in about_maps}
   parts = {
       str(split): column_lib.rows(
-          {**kept, 'map': maps}, columns['split'] == split
+          {**kept, 'map': maps, 'explained': columns['classes'][:, 0]},
+          columns['split'] == split,
       )
       for split in np.unique(columns['split'])
   }

@@ -14,6 +14,7 @@ from attribution.errors import unknown_choice
 from impactx_jax import user_files
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
+from impactx_jax.methods import explainer
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
 from impactx_jax.methods import wae
@@ -31,6 +32,7 @@ METHODS: dict[str, Spec] = {
     'impactx_single_stage': impactx_single_stage.METHOD,
     'abn': abn.METHOD,
     'wae': wae.METHOD,
+    'explainer': explainer.METHOD,
     **impactx.CONTROLS,
     **impactx_single_stage.CONTROLS,
 }

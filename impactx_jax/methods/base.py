@@ -96,6 +96,9 @@ class Method:
       example's place in the training split.
     explain: (variables, batch) -> the maps [B, H, W, C'] that it is trained on
       for this batch, for a method that makes them from itself.
+    map_of: (variables, batch, classes int [B]) -> the network's own map of
+      these classes, [B, H, W, C'], for one that has a map for each; that of
+      `predict` is of the class that it answers.
     layers: The network cut after its last convolution, images -> features and
       features -> logits; None where it cannot be.
   """
@@ -107,6 +110,7 @@ class Method:
   inputs: tuple[str, ...] = ('image',)
   prepare: Callable[[Any, Batch, jax.Array], tuple[Any, Batch]] | None = None
   explain: Callable[[Any, Batch], jax.Array] | None = None
+  map_of: Callable[[Any, Batch, jax.Array], jax.Array] | None = None
   layers: explainers.Layers | None = None
 
   def shapes(self, classifier: Any = None) -> dict[str, Any]:

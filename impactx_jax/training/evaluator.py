@@ -29,7 +29,10 @@ def batch_measures(
   prediction = method.predict(variables, batch)
   found = method.task.measures(prediction.logits, batch)
   if 'map' in batch and prediction.attribution is not None:
-    error = losses.map_mse(prediction.attribution, batch['map'])
+    own = prediction.attribution
+    if method.map_of:
+      own = method.map_of(variables, batch, batch['explained'])
+    error = losses.map_mse(own, batch['map'])
     found['map_mse'] = error, np.ones(len(error), np.float32)
   return {
       name: tuple(x * batch['weight'] for x in pair)
@@ -44,7 +47,9 @@ def measure(
 
   Where the columns have maps and the method predicts them, `map_r2` is the
   share of their variance about their mean map that the prediction explains:
-  1 for a perfect one, 0 for always the mean map, and less for a worse one.
+  1 for a perfect one, 0 for always the mean map, and less for a worse one. Of a
+  method that has a map for each class it is that of the class that was
+  explained, otherwise that of the class it answers.
 
   Args:
     method: With its variables.

@@ -132,6 +132,15 @@ def test_random_maps_are_those_of_the_image_and_class():
   assert maps.min() >= 0 and maps.max() < 1
 
 
+def test_a_disc_is_in_the_middle_of_every_image():
+  image = np.zeros((1, 32, 48, 3), np.float32)
+  found = make('disc')(image, [0])[0]
+  y, x = np.nonzero(found[..., 0])
+  assert (y.min(), y.max(), x.min(), x.max()) == (7, 24, 15, 32)
+  assert found.max() == 1 and (found == found[::-1, ::-1]).all()
+  assert abs(found[..., 0].sum() / (np.pi * 9**2) - 1) < 0.02
+
+
 def test_edges_are_sobels():
   maps = make('edges')(IMAGES, LABELS)
   image = IMAGES[1, ..., 2]

@@ -260,3 +260,33 @@ def test_the_masks_are_of_the_explained_class_or_of_the_object(
 ):
   found = measure_maps._masks_of(columns, np.array([2, 0]), num_classes=3)
   np.testing.assert_array_equal(found, expected)
+
+
+def test_training_maps_give_their_means_as_controls(config, dataset, network):
+  count = len(dataset.train['id'])
+  maps = np.random.default_rng(0).random((count, 32, 32, 3, 1), np.float32)
+  training = {
+      'map': maps, 'split': np.full(count, 'train'),
+      'classes': dataset.train['label'][:, None],
+  }
+  measured = measure_maps.measure(config, dataset, network, training=training)
+  assert {'class_mean', 'mean', 'swapped'} <= measured.maps.keys()
+  for i, k in enumerate(measured.predicted):
+    of_class = maps[dataset.train['label'] == k, ..., 0].mean(axis=0)
+    np.testing.assert_allclose(
+        measured.maps['class_mean'][i], of_class, rtol=1e-4
+    )
+  swap = measured.values['swap_difference']
+  alone = np.isnan(swap['impactx'])
+  assert (~alone).sum() > 0
+  counts = np.bincount(measured.predicted)[measured.predicted]
+  np.testing.assert_array_equal(alone, counts == 1)
+  # What is the same for all images of a class cannot be about one.
+  for name in ('class_mean', 'mean'):
+    np.testing.assert_array_equal(swap[name][~alone], 0)
+  area = measured.values['insertion_area']
+  np.testing.assert_allclose(
+      swap['impactx'], area['impactx'] - area['swapped'], atol=1e-5
+  )
+  np.testing.assert_array_equal(np.isnan(area['swapped']), alone)
+  np.testing.assert_allclose(measured.values['between_images']['mean'], 1)
