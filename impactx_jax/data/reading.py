@@ -73,17 +73,17 @@ def _kept(features) -> list[str]:
 
   def fits(name, feature):
     kind = column_lib.kind_of(name)
-    if name in column_lib.RESERVED or kind in (column_lib.TEXT, column_lib.MAP):
-      logging.warning(
-          'The feature %r of the data set is left out: columns of that name '
-          'are made here. In data of your own, call it otherwise.', name,
-      )
-      return False
     if kind == column_lib.LABEL:
       return bool(builders.classes_of(feature))
     if not isinstance(feature, (tfds.features.Tensor, tfds.features.Image)):
       return False
     if np.dtype(feature.np_dtype).kind not in 'biuf':
+      return False
+    if name in column_lib.RESERVED or kind in (column_lib.TEXT, column_lib.MAP):
+      logging.warning(
+          'The feature %r of the data set is left out: columns of that name '
+          'are made here. In data of your own, call it otherwise.', name,
+      )
       return False
     if kind == column_lib.SCALAR:
       return feature.shape == ()
