@@ -4,6 +4,7 @@ Its class is A's own, so its accuracy is A's to the last image; what it learns
 is to predict, in one pass, the maps that `config.attribution` makes of A.
 """
 
+from attribution import explainers
 from attribution.errors import InputError
 from attribution.maskers import BLUR
 from impactx_jax import bounds
@@ -11,6 +12,7 @@ from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
 from impactx_jax.methods import base
+from impactx_jax.methods import baseline
 from impactx_jax.methods import impactx
 from impactx_jax.methods import second_branch
 from impactx_jax.models import decoders
@@ -126,7 +128,18 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     )
     return losses.spread(cells, cell)
 
-  return base.Method(task, init, loss, predict, map_of=map_of)
+  def of_a(variables):
+    a = variables['collections'][second_branch.FROZEN]
+    return base.flax_variables(a)
+
+  a_features, a_scores = baseline.cut(classifier)
+  layers = explainers.Layers(
+      lambda variables, images: a_features(of_a(variables), images),
+      lambda variables, x: a_scores(of_a(variables), x).logits,
+  )
+  return base.Method(
+      task, init, loss, predict, map_of=map_of, layers=layers
+  )
 
 
 def _at(values: jax.Array, classes: jax.Array) -> jax.Array:

@@ -57,6 +57,7 @@ def make_batch(count=8, channels=3, seed=7):
   return {
       'image': jax.random.uniform(keys[0], (count, *SHAPE)),
       'label': jnp.arange(count, dtype=jnp.int32) % NUM_CLASSES,
+      'explained': jnp.arange(count, dtype=jnp.int32) % NUM_CLASSES,
       'map': jax.random.normal(keys[1], (count, *SHAPE[:2], channels)),
       'position': jnp.arange(count, dtype=jnp.int32),
       'row': jnp.arange(count, dtype=jnp.int32),
