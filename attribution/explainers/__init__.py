@@ -18,6 +18,7 @@ import functools
 import inspect
 from typing import Any
 
+from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
@@ -138,6 +139,19 @@ def _create(
 
 @functools.lru_cache(maxsize=KEPT)
 def _create_once(factory, score_fn, **options):
+  missing = [
+      name for name in _options(factory)
+      if name not in options and inspect.signature(factory).parameters[
+          name
+      ].default is inspect.Parameter.empty
+  ]
+  if missing:
+    known = sorted({o for other in EXPLAINERS for o in options_of(other)})
+    raise InputError(
+        f'The explainer {factory.__name__} must be given '
+        f'{", ".join(missing)}, which there is not. What an explainer can ask '
+        f'for is {", ".join(known)}; give other options a default.'
+    )
   return factory(score_fn, **options)
 
 

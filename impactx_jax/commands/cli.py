@@ -98,7 +98,10 @@ def run(
     except InputError as error:
       _fail(str(error))
     except Exception as error:  # Of absl, ml_collections or the recipe.
-      _fail(_wrong_field(argv) or _reason(error))
+      try:
+        _fail(_wrong_field(argv) or _reason(error))
+      except InputError as mistake:  # Of a method's file, which has the fields.
+        _fail(str(mistake))
     return rest
 
   def guarded(argv: list[str]) -> None:

@@ -73,8 +73,8 @@ def decode(
     raise
   except Exception as error:  # Pillow raises many kinds for damaged files.
     raise InputError(
-        f'{name} is no picture that can be read ({error}). Mend or remove it, '
-        'or give a png or jpeg.'
+        f'{name} is no picture that can be read. Mend or remove it, or give a '
+        'png or jpeg.'
     ) from error
   picture = picture.convert('L' if channels == 1 else 'RGB')
   picture = picture.resize((width, height), Image.Resampling.BILINEAR)

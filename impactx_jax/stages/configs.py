@@ -128,7 +128,10 @@ def with_absolute_paths(config) -> ml_collections.ConfigDict:
 def differences(found, wanted, sections: Iterable[str]) -> str:
   """Names the fields in which two configs differ, '' for none."""
   return '; '.join(
-      f'{path} (there: {there!r}; now: {now!r})'
+      f'{path} (what is in {now!r} has changed since; the copy that was used '
+      f'is {there!r})'
+      if _one_file_changed(there, now)
+      else f'{path} (there: {there!r}; now: {now!r})'
       for section in sections
       for path, there, now in _differences(
           section, found.get(section), wanted.get(section)
@@ -151,6 +154,14 @@ def _differences(section: str, found: Any, wanted: Any):
                     for x in (there, now))
     differing += _differences(path, there, now)
   return differing
+
+
+def _one_file_changed(there: Any, now: Any) -> bool:
+  """Whether two names are of files of the user's own, and of one name."""
+  names = [str(name) for name in (there, now)]
+  return all(map(user_files.is_file, names)) and (
+      epath.Path(names[0]).name == epath.Path(names[1]).name
+  )
 
 
 def _same_text(there: Any, now: Any) -> bool:

@@ -48,6 +48,7 @@ def train(
   result = run.trained(name)
   config, section = result.config, methods.find(name).section
   method = methods.create(name, config, problem)
+  method.shapes(classifier)  # What cannot be made must leave nothing behind.
   result.begin(run.config)
   history = loop.train(
       method,

@@ -105,6 +105,15 @@ def test_no_images_give_no_maps(explainer):
     assert maps.shape == (0, 8, 8, 1, *labels.shape[1:])
 
 
+def test_an_explainer_that_asks_for_what_there_is_not_is_refused():
+
+  def of_ones_own(score_fn, *, foo, batch_size, bar=1):
+    del score_fn, foo, batch_size, bar
+
+  with pytest.raises(ValueError, match='of_ones_own must be given foo, which'):
+    explainers.create(of_ones_own, means, batch_size=3)
+
+
 def test_what_an_explainer_spends_is_counted():
 
   def of_ones_own(score_fn, *, max_evals):

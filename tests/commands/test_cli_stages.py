@@ -80,6 +80,29 @@ def test_bad_value_exits_with_2_and_says_so_in_one_paragraph(
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize(('content', 'said'), [
+    (None, 'There is no file mine.py'),
+    ('1 / 0', 'ZeroDivisionError'),
+    ('METHOD = 3', 'defines no METHOD'),
+])
+def test_a_method_that_cannot_be_loaded_is_one_paragraph(
+    in_process, tmp_path, monkeypatch, capsys, content, said
+):
+  monkeypatch.chdir(tmp_path)
+  if content:
+    (tmp_path / 'mine.py').write_text(content)
+  with pytest.raises(SystemExit) as error:
+    in_process(
+        main, '--config=quickstart', '--workdir=run',
+        '--config.method.name=mine.py',
+    )
+  assert error.value.code == 2
+  message = capsys.readouterr().err.strip()
+  assert message.startswith('Error: ') and '\n\n' not in message
+  assert said in ' '.join(message.split())
+  assert not (tmp_path / 'run').exists()
+
+
 def test_flags_reach_the_pipeline(in_process, calls):
   in_process(
       main, '--config=quickstart', '--workdir=run', '--stage=maps',

@@ -152,4 +152,7 @@ def test_a_file_that_has_changed_is_refused(
   changed = tmp_path / name
   changed.write_text(own_files_fixtures.documented()[name] + '\n# More.\n')
   config[section][field] = str(changed)
-  refused(config, folder / 'run', 'all', f'{section}.{field}', '--workdir')
+  refused(
+      config, folder / 'run', 'all', f'{section}.{field}',
+      f'what is in {str(changed)!r} has changed since', '--workdir',
+  )
