@@ -161,6 +161,7 @@ def records(**changes):
       'split': np.array(['train', 'train', 'validation']),
       'image': np.zeros((3, 2, 2, 3), np.uint8),
       'label': np.array([0, 1, 2], np.int32),
+      'classes': np.array([[2, 0], [1, 0], [0, 0]], np.int32),
       'map': values,
   }
   return {**columns, **changes}
@@ -177,6 +178,7 @@ def many_records(train=40, validation=6, side=16):
       'split': np.array(['train'] * train + ['validation'] * validation),
       'image': generator.integers(0, 256, (count, side, side, 3), np.uint8),
       'label': generator.integers(0, 3, count, np.int32),
+      'classes': generator.integers(0, 3, (count, 1), np.int32),
       'map': values.astype(np.float32),
   }
 
@@ -187,6 +189,9 @@ def test_targets_follow_the_recorded_split():
   assert columns['train']['id'].tolist() == ['a', 'b']
   assert columns['validation']['id'].tolist() == ['c']
   assert columns['train']['map'].shape == (2, 2, 2, 3)
+  # The class whose map it is, whatever the label is.
+  assert columns['train']['explained'].tolist() == [2, 1]
+  assert columns['validation']['explained'].tolist() == [0]
 
 
 def test_test_images_become_columns_where_they_have_maps():

@@ -126,7 +126,7 @@ def test_a_method_from_scratch_trains_on_all_images_and_needs_no_maps(
   assert metrics['accuracy'][name] == result['accuracy']
   if name == 'abn':
     measured = metrics['maps']['measures']['morf_area']
-    assert measured.keys() == {'partition', 'abn'}
+    assert measured.keys() == {'partition', 'abn', 'swapped'}
 
 
 def test_few_maps_of_another_class_get_a_fair_control_too(

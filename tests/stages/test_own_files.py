@@ -101,7 +101,10 @@ def test_all_is_measured_of_several_labels(metrics):
   # Half of the labels are 1: chance.
   assert metrics['mean_average_precision']['baseline'] > 0.6
   maps = metrics['maps']
-  assert maps['names'] == ['saliency', 'tidy', 'random', 'grad_cam']
+  assert maps['names'] == [
+      'saliency', 'tidy', 'random', 'grad_cam', 'class_mean', 'mean',
+      'mean_mask', 'swapped',
+  ]
   # The masks of the classes that are explained are the objects.
   for measure in ('morf_area', 'epg', 'iou'):
     assert maps['measures'][measure].keys() == set(maps['names'])
