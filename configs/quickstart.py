@@ -2,7 +2,7 @@
 
   impactx --config=configs/quickstart.py --workdir=DIR
 
-2 cores of an AMD EPYC, 2026-11-21: 2.5 minutes, once it is installed. Test
+2 cores of an AMD EPYC, 2026-11-21: 2.7 minutes, once it is installed. Test
 accuracy 96.11 % (A) and 95.83 % (IMPACTX), one seed.
 """
 
