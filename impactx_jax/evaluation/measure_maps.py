@@ -11,13 +11,13 @@ from attribution import explainers
 from attribution import model_fn
 from attribution.maskers import Masker
 from impactx_jax import rng
-from impactx_jax import tasks
 from impactx_jax import user_files
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data import sources
 from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import masks
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
 from impactx_jax.evaluation.measured import Measured
@@ -61,7 +61,7 @@ def measure(
   constants = {}
   if training is not None:
     constants |= controls.of_training_maps(training, num_classes)
-  if (mask := _mean_mask(dataset, config.seed)) is not None:
+  if (mask := masks.mean_mask(dataset, config.seed)) is not None:
     constants['mean_mask'] = controls.constant(
         np.broadcast_to(mask, (num_classes, *mask.shape))
     )
@@ -309,45 +309,15 @@ def localise(
   _, classes = _answers(network, held_out, options.batch_size)
   images = column_lib.to_float(held_out['image'])
   num_classes = len(dataset.class_names)
-  truth = _masks_of(held_out, classes, num_classes)
+  truth = masks.masks_of(held_out, classes, num_classes)
   _, predicted = _answers(network, columns, options.batch_size)
-  masks = _masks_of(columns, predicted, num_classes)
+  objects = masks.masks_of(columns, predicted, num_classes)
   values = {'epg': {}, 'iou': {}}
   for name, own in maps.items():
     # Another image's map is cut where the method's own is.
     maker = makers.get(name, makers[user_files.stem(config.method.name)])
     found = maker(network[1], images, classes)
     threshold = localisation.best_threshold(found, truth)
-    values['epg'][name] = localisation.epg(own, masks)
-    values['iou'][name] = localisation.iou(own, masks, threshold)
+    values['epg'][name] = localisation.epg(own, objects)
+    values['iou'][name] = localisation.iou(own, objects, threshold)
   return values
-
-
-def _mean_mask(dataset: sources.Dataset, seed: int) -> np.ndarray | None:
-  """Returns the mean mask of the training objects, [H, W, 1], if there are."""
-  classes = tasks.TASKS[dataset.task].explained(dataset.train, seed)
-  masks = _masks_of(dataset.train, classes, len(dataset.class_names))
-  if masks is None:
-    return None
-  return masks.mean(axis=0, dtype=np.float32)[..., None]
-
-
-def _masks_of(
-    columns: Columns, classes: np.ndarray, num_classes: int
-) -> np.ndarray | None:
-  """Returns the masks bool [N, H, W] of the explained classes, where known.
-
-  Args:
-    columns: The first of them that is a mask is taken: one for each class,
-      [N, H, W, num_classes], or of the object, in one channel or several.
-    classes: int [N].
-    num_classes: K.
-  """
-  for name, column in columns.items():
-    if column_lib.kind_of(name) == column_lib.MASK:
-      masks = column != 0
-      if num_classes > 1 and masks.shape[-1] == num_classes:
-        chosen = classes[:, None, None, None]
-        return np.take_along_axis(masks, chosen, axis=-1)[..., 0]
-      return masks.any(axis=-1)
-  return None

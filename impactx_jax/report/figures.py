@@ -122,6 +122,11 @@ def _axes(width: float, height: float):
   return picture, axes
 
 
+def _style(i: int) -> str:
+  """Another style when the colours begin again."""
+  return STYLES[(i + i // len(COLOURS)) % len(STYLES)]
+
+
 def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
   """Draws mean curves with bands of two standard errors.
 
@@ -139,7 +144,7 @@ def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
         steps, mean - error, mean + error, color=colour, alpha=0.12, lw=0
     )
     axes.plot(
-        steps, mean, STYLES[i % len(STYLES)], color=colour,
+        steps, mean, _style(i), color=colour,
         label=title_of(name),
     )
   axes.set(
@@ -155,7 +160,7 @@ def sparkline(curves: dict[str, np.ndarray]) -> figure.Figure:
   picture, axes = _axes(2.4, 1.5)
   for i, (name, values) in enumerate(curves.items()):
     axes.plot(
-        np.linspace(0, 100, len(values)), values, STYLES[i % len(STYLES)],
+        np.linspace(0, 100, len(values)), values, _style(i),
         color=COLOURS[i], label=title_of(name),
     )
   axes.set(xlim=(0, 100), ylim=(0, 1.02), xticks=[0, 100], yticks=[0, 1])
@@ -170,7 +175,7 @@ def training(histories: dict[str, Sequence[dict[str, float]]]) -> figure.Figure:
   for i, (name, history) in enumerate(histories.items()):
     accuracy = [100 * epoch['validation/accuracy'] for epoch in history]
     axes.plot(
-        np.arange(1, len(history) + 1), accuracy, STYLES[i % len(STYLES)],
+        np.arange(1, len(history) + 1), accuracy, _style(i),
         color=COLOURS[i % len(COLOURS)], label=title_of(name),
     )
   axes.set(xlabel='epoch', ylabel='validation accuracy, %')

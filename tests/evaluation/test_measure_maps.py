@@ -5,6 +5,7 @@ import dataclasses
 from attribution.maskers import Masker
 from impactx_jax.data import sources
 from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import masks
 from impactx_jax.evaluation import measure_maps
 from impactx_jax.report import page
 from impactx_jax.stages import artefact
@@ -258,7 +259,7 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
 def test_the_masks_are_of_the_explained_class_or_of_the_object(
     columns, expected
 ):
-  found = measure_maps._masks_of(columns, np.array([2, 0]), num_classes=3)
+  found = masks.masks_of(columns, np.array([2, 0]), num_classes=3)
   np.testing.assert_array_equal(found, expected)
 
 

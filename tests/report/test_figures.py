@@ -73,3 +73,10 @@ def test_every_figure_is_a_picture(picture, tmp_path):
   kind, content = figures.svg(picture).split(',')
   assert kind == 'data:image/svg+xml;base64'
   assert b'<svg' in base64.b64decode(content)
+
+
+def test_curves_of_many_maps_can_be_told_apart():
+  curves = {f'map {i}': np.linspace([1.0], [0.0], 5).T for i in range(12)}
+  (axes,) = figures.perturbation(curves).axes
+  looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+  assert len(looks) == len(axes.lines) == 12
