@@ -26,7 +26,6 @@ def get_config():
     training.learning_rate = 3e-4
     training.warmup = 0.05
     training.epochs = 20
-    training.patience = 5
     training.flip = True
     training.crop_padding = 2
   return config

@@ -22,11 +22,13 @@ def _training() -> ConfigDict:
   config.schedule = 'cosine'
   # Share of the steps in which the learning rate rises to that, from 0.
   config.warmup = 0.0
-  # Which epoch is kept: 'max' or 'min', and a measure of the validation split:
-  # 'accuracy', 'cross_entropy', 'f1' of several labels, 'map_mse', 'map_r2'.
-  config.select = 'max accuracy'
-  # Epochs without a better one before stopping; 0: never.
-  config.patience = 15
+  # Which epoch is kept: the 'last', or 'max' or 'min' and a measure of the
+  # validation split: 'accuracy', 'cross_entropy', 'f1' of several labels,
+  # 'map_mse', 'map_r2'.
+  config.select = 'last'
+  # Epochs without a better one before stopping; 0: never. Under a cosine that
+  # is to stop while the learning rate is high.
+  config.patience = 0
   # Mirror left and right at random, the map with the image.
   config.flip = False
   # Shift by up to so many pixels at random, the map with the image.

@@ -13,4 +13,5 @@ def get_config():
   """Returns the quickstart: as the paper, with 500 evaluations an image."""
   config = common.get_config()
   config.attribution.max_evals = 500
+  config.method.training.epochs = 25
   return config

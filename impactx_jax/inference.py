@@ -1,6 +1,7 @@
 """A trained network as one object: images in, classes and maps out."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.stages import trained
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 # Of a forward pass, at most.
@@ -48,7 +50,11 @@ class Model:
     map_r2: Share of the variance of validation images' maps that its maps
       explain; None where there were no maps to compare with.
     about_map: What its maps are, in a sentence.
-    call: Images float32 [N, H, W, C] -> (classes, probabilities, attribution).
+    has_map_of_each: Whether it has a map for each class, and not only for the
+      one that it predicts.
+    call: Images float32 [N, H, W, C], classes int32 [N] that the maps are to be
+      of, negative for the predicted ones -> (classes, probabilities,
+      attribution).
   """
 
   method: str
@@ -56,16 +62,24 @@ class Model:
   image_shape: tuple[int, int, int]
   map_r2: float | None
   about_map: str
+  has_map_of_each: bool
   call: Callable = dataclasses.field(repr=False)
 
-  def predict(self, images: np.ndarray) -> Explained:
-    """Classifies and explains, in one forward pass.
+  def predict(
+      self,
+      images: np.ndarray,
+      classes: int | str | Sequence[int | str] | None = None,
+  ) -> Explained:
+    """Classifies and explains, in one pass.
 
     Args:
       images: [N, H, W, C], uint8, or floats in [0, 1].
+      classes: What the maps are to be of, a number or a name for all images or
+        one for each; None for the predicted classes.
 
     Raises:
-      InputError: for images of another shape or range, or none.
+      InputError: for images of another shape or range, or none; for classes
+        that there are not, or where there is no map for each.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1:] != self.image_shape:
@@ -84,8 +98,39 @@ class Model:
       )
     # Another number of images in a batch would be compiled anew.
     return Explained(*chunks.in_chunks(
-        self.call, images, size=min(BATCH_SIZE, len(images))
+        self.call, images, self._numbers(classes, len(images)),
+        size=min(BATCH_SIZE, len(images)),
     ))
+
+  def _numbers(self, classes, count: int) -> np.ndarray:
+    """Returns the number of each image's class; -1 for the predicted one."""
+    if classes is None:
+      return np.full(count, -1, np.int32)
+    if not self.has_map_of_each:
+      raise InputError(
+          f'{self.method} has one map an image, of the class that it predicts, '
+          'so that classes cannot be chosen. A network trained with '
+          '--config.method.decoder_classes=all has one for each.'
+      )
+    if isinstance(classes, int | str | np.integer):
+      classes = [classes] * count
+    names = {name: i for i, name in enumerate(self.class_names)}
+    found = [names.get(x, x) for x in classes]
+    strange = [
+        x for x in found
+        if not isinstance(x, int | np.integer) or not 0 <= x < len(names)
+    ]
+    if strange:
+      raise InputError(
+          f'{strange[0]!r} is no class of this network. It has '
+          f'{", ".join(self.class_names)}, or 0 to {len(names) - 1}.'
+      )
+    if len(found) != count:
+      raise InputError(
+          f'{len(found)} classes for {count} images: give one for all, or one '
+          'for each.'
+      )
+    return np.array(found, np.int32)
 
 
 def load(workdir: epath.PathLike, method: str = '') -> Model:
@@ -121,13 +166,13 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
   task = network.task
 
   @jax.jit
-  def compiled(variables, images):
-    prediction = network.predict(variables, {'image': images})
-    return (
-        task.answer(prediction.logits),
-        task.probabilities(prediction.logits),
-        prediction.attribution,
-    )
+  def compiled(variables, images, classes):
+    batch = {'image': images}
+    logits, attribution = network.predict(variables, batch)
+    if network.map_of:
+      wanted = jnp.where(classes < 0, task.top(logits), classes)
+      attribution = network.map_of(variables, batch, wanted)
+    return task.answer(logits), task.probabilities(logits), attribution
 
   options = configs.read(found.directory).method
   return Model(
@@ -136,6 +181,7 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
       image_shape=tuple(summary['data']['image_shape']),
       map_r2=summary.get('map_r2'),
       about_map=methods.find(name).about(options),
+      has_map_of_each=network.map_of is not None,
       call=functools.partial(compiled, jax.device_put(variables)),
   )
 

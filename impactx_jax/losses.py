@@ -1,12 +1,14 @@
 """Losses, one value an example, and the scaling of the maps they see."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-MAP_SCALINGS = ('max_abs', 'global_std', 'none')
+MAP_SCALINGS = ('max_abs', 'global_std', 'pixels', 'none')
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -60,13 +62,16 @@ def targets(
     maps: float32 [N, H, W, C], NumPy or JAX.
     channels: 1 sums a map over the image's channels; 0 keeps them.
     cell: Side of the cells over which values are averaged.
-    scaling: See `scale_maps`, which comes last.
+    scaling: See `scale_maps`, which comes last; `pixels` multiplies by H W,
+      so that the mean of a map is what its sum was, f(x) - f(hidden).
 
   Returns:
     float32 [N, H, W, C'] of the same kind, a cell's value on all its pixels.
   """
   if channels == 1:
     maps = maps.sum(axis=-1, keepdims=True)
+  if scaling == 'pixels':
+    maps = maps * math.prod(maps.shape[1:3])
   return spread(scale_maps(pool(maps, cell), scaling), cell)
 
 
@@ -100,8 +105,8 @@ def scale_maps(
   Args:
     maps: float32 [N, H, W, C], NumPy or JAX.
     scaling: `max_abs` brings each map to [-1, 1] by its largest magnitude (a
-      map of zeros stays); `global_std` and `none` leave them: to divide by one
-      number for all is for who has all, see `data.maps.targets`.
+      map of zeros stays); the others leave them: to divide by one number for
+      all is for who has all, see `targets` and `data.maps.targets`.
 
   Returns:
     float32 [N, H, W, C].

@@ -60,7 +60,7 @@ def test_many_images_are_taken_in_batches(
   monkeypatch.setattr(inference, 'BATCH_SIZE', 2)
   sizes, call = [], model.call
   batched = dataclasses.replace(
-      model, call=lambda x: sizes.append(len(x)) or call(x)
+      model, call=lambda x, k: sizes.append(len(x)) or call(x, k)
   )
   found = batched.predict(images)
   assert set(sizes) == {min(count, 2)}

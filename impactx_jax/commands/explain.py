@@ -4,7 +4,8 @@ from absl import flags
 from impactx_jax.commands import cli
 
 USAGE = """
-impactx-explain --workdir=DIR [--method=NAME] [--out=FOLDER] PICTURE.png …
+impactx-explain --workdir=DIR [--method=NAME] [--class=NAME] [--out=FOLDER]
+                PICTURE.png …
 
 Prints class, score and the five likeliest classes of each picture, and saves
 FOLDER/PICTURE.explained.png with the map that the network predicts: one
@@ -15,6 +16,10 @@ forward pass, no explainer.
 METHOD = flags.DEFINE_string(
     'method', '', 'Of those trained in the workdir; the default is the one of '
     'its config.',
+)
+CLASS = flags.DEFINE_string(
+    'class', '', 'Class that the maps are to be of, by name or number, instead '
+    'of the predicted one; of a network that has a map for each.',
 )
 OUT = flags.DEFINE_string('out', '.', 'Folder for the pictures with maps.')
 
@@ -35,7 +40,15 @@ def _explain(config, workdir: str, *paths: str) -> None:
   model = inference.load(workdir, METHOD.value)
   # All are read first, so that a wrong one is noticed before any is written.
   images = np.stack([pictures.read(path, model.image_shape) for path in paths])
-  explained = model.predict(images)
+  wanted = CLASS.value
+  if wanted.isdigit() and wanted not in model.class_names:
+    wanted = int(wanted)
+  try:
+    explained = model.predict(images, None if wanted == '' else wanted)
+  except InputError as error:
+    if wanted == '':
+      raise
+    raise InputError(f'{error} Change it with --class=NAME.') from error
   out = epath.Path(OUT.value)
   if out.exists() and not out.is_dir():
     raise InputError(f'{out} is a file. Give a folder with --out=FOLDER.')
@@ -54,7 +67,9 @@ def _explain(config, workdir: str, *paths: str) -> None:
           target,
           images[i] / np.float32(255),
           explained.attribution[i],
-          title=_title(model.class_names, explained, i),
+          title=_title(model.class_names, explained, i) + (
+              '' if wanted == '' else f'; map of {CLASS.value}'
+          ),
       )
       print(f'\nMap: {target}')
   if explained.attribution is None:

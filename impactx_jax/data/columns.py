@@ -33,8 +33,8 @@ _KINDS = {
 _TEXT = ('id', 'split', 'file_digest')
 # What batches and shards have of their own.
 RESERVED = (
-    'position', 'row', 'weight', 'split', 'classes', 'explained', 'base_value',
-    'full_value', 'file_digest',
+    'position', 'row', 'weight', 'split', 'classes', 'explained', 'mapped',
+    'base_value', 'full_value', 'file_digest',
 )
 
 

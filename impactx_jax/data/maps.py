@@ -136,6 +136,39 @@ def targets(
   return parts
 
 
+def with_unmapped(
+    columns: dict[str, Columns], dataset: Dataset, seed: int
+) -> dict[str, Columns]:
+  """Adds the images that have no map, for their classes alone.
+
+  Args:
+    columns: As `targets` gives them.
+    dataset: The data.
+    seed: Of the run.
+
+  Returns:
+    The same for 'train' and 'validation' with all images of the split, those
+    without a map last, and `mapped` float32 [N], 1 where there is a map; the
+    map of the others is 0.
+  """
+  found = {}
+  for split in ('train', 'validation'):
+    part, whole = columns[split], getattr(dataset, split)
+    rest = column_lib.rows(whole, ~np.isin(whole['id'], part['id']))
+    count = column_lib.count(rest)
+    rest['map'] = np.zeros((count, *part['map'].shape[1:]), np.float32)
+    rest['explained'] = tasks.TASKS[dataset.task].explained(rest, seed)
+    part, rest = (
+        {**p, 'mapped': np.full(column_lib.count(p), mapped, np.float32)}
+        for p, mapped in ((part, 1), (rest, 0))
+    )
+    found[split] = {
+        name: np.concatenate([part[name], rest[name]])
+        for name in part if name in rest
+    }
+  return found
+
+
 def shuffled(maps: np.ndarray, seed: int) -> np.ndarray:
   """Gives each example the map of another; none keeps its own."""
   order = rng.numpy_stream(seed, 'shuffled').permutation(len(maps))

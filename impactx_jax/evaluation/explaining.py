@@ -210,9 +210,9 @@ def compared(
   The reference is first, the method's own map second.
   """
   def own(variables, images, classes):
-    del classes
     return evaluator.predict(
-        method, variables, {'image': images}, config.evaluation.batch_size
+        method, variables, {'image': images}, config.evaluation.batch_size,
+        classes=classes,
     ).attribution
 
   reference = config.attribution.explainer

@@ -4,8 +4,6 @@ All explain the same model, the class that it predicts on the clean image, and
 all meet the same noise (IMPACTX, section 5.2).
 """
 
-from typing import Any
-
 from absl import logging
 from attribution import explainers
 from attribution import model_fn
@@ -18,6 +16,7 @@ from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import masks
+from impactx_jax.evaluation import randomisation
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
 from impactx_jax.evaluation.measured import Measured
@@ -27,10 +26,12 @@ from impactx_jax.evaluation.metrics import agreement
 from impactx_jax.evaluation.metrics import localisation
 from impactx_jax.evaluation.metrics import perturbation
 from impactx_jax.training import evaluator
-import jax
 from ml_collections import ConfigDict
 import numpy as np
 from tqdm.auto import tqdm
+
+# After the name of the reference: its map of A, laid over the network.
+OF_A = '_of_a'
 
 
 def measure(
@@ -39,6 +40,7 @@ def measure(
     network: Network,
     other: Network | None = None,
     training: Columns | None = None,
+    classifier: Network | None = None,
 ) -> Measured:
   """Measures a method's own map, explainers of the config, and controls.
 
@@ -49,6 +51,7 @@ def measure(
     other: The same, trained with another seed.
     training: The maps that it was trained on, as the shards have them; None
       for a method without, which is not compared with their means.
+    classifier: A, whose own explanation is measured beside that of the network.
   """
   options = config.evaluation
   method, variables = network
@@ -77,7 +80,13 @@ def measure(
   }
   partner = controls.partners(predicted)
   own = user_files.stem(config.method.name)
+  reference = user_files.stem(config.attribution.explainer)
   maps[controls.SWAPPED] = maps[own][partner]
+  if classifier and not np.allclose(
+      _answers(classifier, columns, options.batch_size)[0], logits, atol=1e-4
+  ):
+    explain = explaining.explainer(classifier[0], config.attribution, masker)
+    maps[reference + OF_A] = explain(classifier[1], images, predicted)
   curves, values = perturb(
       config, network, images, predicted, maps, masker, partner
   )
@@ -89,6 +98,10 @@ def measure(
   values |= close_look(
       config, network, images, predicted, maps, makers, masker, other
   )
+  likeness, accuracies = randomisation.measure(
+      config, network, columns, predicted, maps, makers
+  )
+  values |= likeness
   if mask is not None:
     values |= localise(
         config, dataset, network, columns, maps, makers | constants
@@ -100,7 +113,7 @@ def measure(
   task = method.task
   return Measured(
       method=own,
-      reference=user_files.stem(config.attribution.explainer),
+      reference=reference,
       images=images,
       labels=columns[task.labels],
       right=np.asarray(
@@ -111,6 +124,7 @@ def measure(
       maps=maps,
       curves=curves,
       values=values,
+      randomised_accuracy=accuracies,
   )
 
 
@@ -234,9 +248,8 @@ def close_look(
   values of `evaluation.reference_evals` evaluations. The rest are rank
   correlations, of which chance is 0 (it is not of cosines, which maps without
   negative values raise): `stability` with the map of the image with a little
-  noise; `randomisation` with the map of a network whose parameters are
-  shuffled (after Adebayo et al., 2018); `seed_agreement` with the map of the
-  same class of the network of another seed.
+  noise; `seed_agreement` with the map of the same class of the network of
+  another seed.
   """
   options = config.evaluation
   method, variables = network
@@ -250,7 +263,6 @@ def close_look(
       0, options.noise, images.shape
   )
   noisy = np.clip(images + noise, 0, 1).astype(np.float32)
-  scrambled = randomised(variables, config.seed)
   values: Values = {}
   if other:
     theirs = explaining.compared(config, other[0], masker)
@@ -267,32 +279,13 @@ def close_look(
         ('relative_l2', agreement.relative_l2, owen),
     ]
     if name in makers:
-      make = makers[name]
-      pairs += [
-          ('stability', agreement.rank_correlation,
-           make(variables, noisy, classes)),
-          ('randomisation', agreement.rank_correlation,
-           make(scrambled, images, classes)),
-      ]
+      pairs.append((
+          'stability', agreement.rank_correlation,
+          makers[name](variables, noisy, classes),
+      ))
     for measure, compare, another in pairs:
       values.setdefault(measure, {})[name] = compare(own, another)
   return values
-
-
-def randomised(variables: dict[str, Any], seed: int) -> dict[str, Any]:
-  """Returns a network's variables with all parameters shuffled, M's too.
-
-  Within each array, so that their scale stays what training made it; the
-  statistics of normalisations stay.
-  """
-  stream = rng.numpy_stream(seed, 'randomised')
-
-  def shuffled(path, leaf):
-    if jax.tree_util.DictKey('params') not in path:
-      return leaf
-    return stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
-
-  return jax.tree_util.tree_map_with_path(shuffled, variables)
 
 
 def localise(

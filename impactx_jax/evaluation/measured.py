@@ -26,6 +26,8 @@ class Measured:
     curves: By name, the MoRF curve of each image, [N, R + 1].
     values: By measure and name, one value an image; not all measures have
       all maps, nor all images.
+    randomised_accuracy: Share of the images that the network answers rightly
+      with its parameters shuffled, by the measure of likeness in `values`.
   """
 
   method: str
@@ -38,6 +40,7 @@ class Measured:
   maps: dict[str, np.ndarray]
   curves: dict[str, np.ndarray]
   values: Values
+  randomised_accuracy: dict[str, float]
 
   def summary(self, options: ConfigDict, seed: int) -> dict[str, Any]:
     """Returns means and 95 % bootstrap intervals, JSON-compatible.
@@ -72,6 +75,8 @@ class Measured:
         'region': region_of(options, self.images.shape),
         'draws': options.draws,
         'reference': self.reference,
+        'accuracy': float(np.mean(self.right)),
+        'randomised_accuracy': self.randomised_accuracy,
         'measures': {
             measure: {name: interval(x) for name, x in by_name.items()}
             for measure, by_name in self.values.items()

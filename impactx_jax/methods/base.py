@@ -6,6 +6,7 @@ method.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -101,6 +102,8 @@ class Method:
       `predict` is of the class that it answers.
     layers: The network cut after its last convolution, images -> features and
       features -> logits; None where it cannot be.
+    parts: By name, the places in the variables of what can be randomised by
+      itself, such as {'M': (('collections', 'classifier'),)}.
   """
 
   task: tasks.Task
@@ -112,6 +115,9 @@ class Method:
   explain: Callable[[Any, Batch], jax.Array] | None = None
   map_of: Callable[[Any, Batch, jax.Array], jax.Array] | None = None
   layers: explainers.Layers | None = None
+  parts: Mapping[str, tuple[tuple[str, ...], ...]] = (
+      dataclasses.field(default_factory=dict, hash=False)
+  )
 
   def shapes(self, classifier: Any = None) -> dict[str, Any]:
     """Returns the shapes of the trained variables, without computing them.
@@ -146,6 +152,9 @@ class Spec:
     check_data: (config, data) -> None; the same for the data's fingerprint.
     maps: config.method -> which maps it trains on, a key of
       `data.maps.KINDS`; '' for none.
+    unmapped: Whether it is trained on the images without a map as well, when
+      there are fewer maps than images; `map` is 0 there, and `mapped` says
+      where there is one.
     explains: Whether it explains while it trains. Only then does `create` learn
       the number of examples and the masker, which other seeds have others of.
     from_scratch: Whether it trains a classifier from the start, and so as
@@ -167,6 +176,7 @@ class Spec:
   check: Callable[[ConfigDict], None] = lambda config: None
   check_data: Callable[[ConfigDict, dict], None] = lambda config, data: None
   maps: Callable[[ConfigDict], str] = _nothing
+  unmapped: bool = False
   explains: bool = False
   from_scratch: bool = False
   changes: dict[str, Any] = dataclasses.field(default_factory=dict)

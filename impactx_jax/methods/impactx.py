@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from attribution import explainers
-from attribution.errors import InputError
+from flax import linen as nn
 from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
+from impactx_jax.methods import decoding
 from impactx_jax.methods import second_branch
 from impactx_jax.models import impactx as networks
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
-OPTIONS = second_branch.OPTIONS | {
+OPTIONS = second_branch.OPTIONS | decoding.OPTIONS | {
     # Weight of the explanation in the loss (equation 1).
     'lambda_': 1.0,
     # LEP's start: 'like_classifier' (as A started: from published weights, or
@@ -28,17 +29,18 @@ OPTIONS = second_branch.OPTIONS | {
     'lep_init': 'like_classifier',
     # Width of one hidden layer of C; 0: none.
     'classifier_hidden': 0,
-    # Height of the decoder's smallest feature maps; doubled up to the image's.
-    'decoder_start': 8,
-    # Channels of the decoder's first block, halved at each next one.
-    'decoder_filters': 64,
 }
-BOUNDS: bounds.Bounds = second_branch.BOUNDS | {
+BOUNDS: bounds.Bounds = second_branch.BOUNDS | decoding.BOUNDS | {
     'lambda_': bounds.Range(0),
     'lep_init': bounds.Choice('initialisation of LEP', LEP_INITS),
     'classifier_hidden': bounds.Range(0),
-    'decoder_start': bounds.Range(1),
-    'decoder_filters': bounds.Range(1),
+}
+
+
+PARTS = {
+    'M': (('collections', second_branch.FROZEN),),
+    'LEP and D': (('params', 'lep'), ('params', 'decoder')),
+    'C': (('params', 'classifier'), ('params', 'classifier_hidden')),
 }
 
 
@@ -50,11 +52,15 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     problem: What is known of the data.
   """
   options, task = config.method, tasks.TASKS[problem.task]
-  network = create_network(config, problem)
+  decoder = decoding.create(config, problem)
+  network = create_network(config, problem, decoder.module)
   init_branch, apply = second_branch.create(config, problem, network)
 
   def init(key, classifier):
-    params, collections = init_branch(key, classifier, base.zeros(problem))
+    images = base.zeros(problem)
+    params, collections = init_branch(
+        key, classifier, images, see=seeing(decoder, task, classifier, images)
+    )
     if options.lep_init == 'from_classifier':
       a = collections[second_branch.FROZEN]
       params = _with_trunk(params, a['params'])
@@ -64,19 +70,33 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
         )
     return params, collections
 
-  def loss(params, collections, batch, key):
+  def forward(params, collections, images, classes=None, key=None):
+    a = collections[second_branch.FROZEN]
     (logits, cells), collections = apply(
-        params, collections, batch['image'], batch['image'], key
+        params, collections, images, images, key,
+        see=seeing(decoder, task, a, images, classes),
+    )
+    classes = task.top(logits) if classes is None else classes
+    return logits, decoder.read(cells, a, images, classes), collections
+
+  def loss(params, collections, batch, key):
+    logits, cells, collections = forward(
+        params, collections, batch['image'], batch.get('explained'), key
     )
     total, metrics = equation_1(task, logits, cells, batch, options.map_cell)
     return total.mean(), base.Aux(collections, metrics)
 
   def predict(variables, batch):
-    (logits, cells), _ = apply(
-        variables['params'], variables['collections'], batch['image'],
-        batch['image'],
+    logits, cells, _ = forward(
+        variables['params'], variables['collections'], batch['image']
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
+
+  def map_of(variables, batch, classes):
+    _, cells, _ = forward(
+        variables['params'], variables['collections'], batch['image'], classes
+    )
+    return losses.spread(cells, options.map_cell)
 
   def split(variables):
     collections = variables['collections']
@@ -88,7 +108,36 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 
   classifier = models.create_classifier(config.model, problem.num_classes)
   layers = cut(classifier, network, options.m_output, split)
-  return base.Method(task, init, loss, predict, layers=layers)
+  return base.Method(
+      task, init, loss, predict, map_of=map_of if decoder.of_class else None,
+      layers=layers, parts=PARTS,
+  )
+
+
+def seeing(
+    decoder: decoding.Decoding,
+    task: tasks.Task,
+    a: Any,
+    images: jax.Array,
+    classes: jax.Array | None = None,
+) -> Callable[[jax.Array, jax.Array], Any] | None:
+  """Returns what `ImpactX` calls for what D sees; None where it is z alone.
+
+  Args:
+    decoder: Of the method.
+    task: Which tells the class that is explained.
+    a: The variables of M.
+    images: [B, H, W, C].
+    classes: int [B], to be explained; None for the answers.
+  """
+  if decoder.see is None:
+    return None
+
+  def see(logits, code):
+    chosen = task.top(logits) if classes is None else classes
+    return decoder.see(a, images, chosen, code)
+
+  return see
 
 
 def _with_trunk(branch, classifier):
@@ -136,38 +185,20 @@ def cut(
 
 
 def create_network(
-    config: ConfigDict, problem: base.Problem
+    config: ConfigDict, problem: base.Problem, decoder: nn.Module
 ) -> networks.ImpactX:
   """Returns LEP, D and C as the config describes them; D predicts cells."""
   options = config.method
-  height, width, channels = base.map_shape(options, problem.image_shape)
-  cells = height // options.map_cell, width // options.map_cell
   return networks.ImpactX(
       lep=networks.LatentExplanationPredictor(
           models.create_trunk(config.model),
           options.lep_units,
           models.find(config.model.name).pool,
       ),
-      decoder=networks.Decoder(
-          (*cells, channels),
-          decoder_start(options, height),
-          options.decoder_filters,
-      ),
+      decoder=decoder,
       num_classes=problem.num_classes,
       hidden=options.classifier_hidden,
   )
-
-
-def decoder_start(options: ConfigDict, height: int) -> int:
-  """Returns the height of the decoder's smallest feature maps.
-
-  Cells of several pixels may be fewer than `config.method.decoder_start`, and
-  are then predicted at once; a start beyond the image's height stays, to be
-  refused.
-  """
-  cells = height // options.map_cell
-  start = options.decoder_start
-  return min(start, cells) if start <= height else start
 
 
 def equation_1(
@@ -205,21 +236,7 @@ def equation_1(
 def check(config: ConfigDict) -> None:
   """Raises InputError for a `config.method` of which it cannot be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
-
-
-def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
-  """Raises InputError for maps that D cannot have, of images of this size."""
-  height, width = data['image_shape'][:2]
-  options = config.method
-  cell = options.map_cell
-  if height % cell or width % cell:
-    raise InputError(
-        f'config.method.map_cell is {cell}, which does not divide images of '
-        f'{height}x{width} pixels.', '--config.method.map_cell', 'N',
-    )
-  networks.decoder_blocks(
-      height // cell, width // cell, decoder_start(options, height)
-  )
+  decoding.check(config)
 
 
 def about(options: ConfigDict) -> str:
@@ -260,7 +277,9 @@ def matched_baseline(config: ConfigDict, problem: base.Problem) -> base.Method:
     InputError: if the backbone does not heed `config.model.width`.
   """
   classifier = models.create_classifier(config.model, problem.num_classes)
-  network = create_network(config, problem)
+  network = create_network(
+      config, problem, decoding.create(config, problem).module
+  )
 
   def params(key):
     images = base.zeros(problem)
@@ -289,10 +308,11 @@ METHOD = base.Spec(
     options=OPTIONS,
     scalars=('lambda_',),
     check=check,
-    check_data=check_data,
+    check_data=decoding.check_data,
     maps=lambda options: (
         'other_class' if options.maps == 'other_class' else 'true_class'
     ),
+    unmapped=True,
     control='impactx_lambda0',  # The network without the explanation.
     about=about,
     published=published,

@@ -10,6 +10,7 @@ from impactx_jax import models
 from impactx_jax import parallel
 from impactx_jax import tasks
 from impactx_jax.methods import base
+from impactx_jax.methods import decoding
 from impactx_jax.methods import impactx
 import jax
 import jax.numpy as jnp
@@ -44,8 +45,12 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   options, task = config.method, tasks.TASKS[problem.task]
   learns_maps = options.lambda_ > 0
   classifier = models.create_classifier(config.model, problem.num_classes)
-  network = impactx.create_network(config, problem)
+  decoder = decoding.create(config, problem)
+  network = impactx.create_network(config, problem, decoder.module)
   shape = base.map_shape(options, problem.image_shape)
+
+  def as_a(params, collections):
+    return {'params': params['m'], 'collections': collections['m']}
 
   def init(key, of_classifier=None):
     del of_classifier
@@ -53,8 +58,12 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     own = dict(classifier.init(m_key, base.zeros(problem)))
     scores = classifier.apply(own, base.zeros(problem))
     m = getattr(scores, options.m_output)
-    branch = dict(network.init(key, base.zeros(problem), m))
-    params = {'m': own.pop('params'), 'branch': branch.pop('params')}
+    params = {'m': own.pop('params')}
+    see = impactx.seeing(
+        decoder, task, as_a(params, {'m': own}), base.zeros(problem)
+    )
+    branch = dict(network.init(key, base.zeros(problem), m, see=see))
+    params['branch'] = branch.pop('params')
     collections = {'m': own, 'branch': branch}
     if learns_maps:
       collections[base.SCRATCH] = {
@@ -63,29 +72,40 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       }
     return params, collections
 
-  def apply(params, collections, images, key=None):
+  def apply(params, collections, images, key=None, classes=None):
     train = key is not None
+    a = as_a(params, collections)
     rngs = {'dropout': key} if train else None
     scores, own = classifier.apply(
         {'params': params['m'], **collections['m']}, images, train,
         mutable=list(collections['m']) if train else [],
         rngs=rngs,
     )
-    outputs, branch = network.apply(
+    (logits, cells), branch = network.apply(
         {'params': params['branch'], **collections['branch']},
         images,
         getattr(scores, options.m_output),
         train,
         mutable=list(collections['branch']) if train else [],
         rngs=rngs,
+        see=impactx.seeing(decoder, task, a, images, classes),
     )
-    return *outputs, {**collections, 'm': own, 'branch': branch}
+    classes = task.top(logits) if classes is None else classes
+    cells = decoder.read(cells, a, images, classes)
+    return logits, cells, {**collections, 'm': own, 'branch': branch}
 
   def predict(variables, batch):
     logits, cells, _ = apply(
         variables['params'], variables['collections'], batch['image']
     )
     return base.Prediction(logits, losses.spread(cells, options.map_cell))
+
+  def map_of(variables, batch, classes):
+    _, cells, _ = apply(
+        variables['params'], variables['collections'], batch['image'],
+        classes=classes,
+    )
+    return losses.spread(cells, options.map_cell)
 
   def score(variables, images):
     logits = predict(variables, {'image': images}).logits
@@ -139,7 +159,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 
   def loss(params, collections, batch, key):
     logits, cells, collections = apply(
-        params, collections, batch['image'], key
+        params, collections, batch['image'], key, batch[task.labels]
     )
     total, metrics = impactx.equation_1(
         task, logits, cells, batch, options.map_cell
@@ -164,6 +184,14 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       predict,
       prepare=prepare if learns_maps else None,
       explain=explain,
+      map_of=map_of if decoder.of_class else None,
+      parts={
+          'M': (('params', 'm'),),
+          **{
+              name: tuple(('params', 'branch', place) for _, place in places)
+              for name, places in impactx.PARTS.items() if name != 'M'
+          },
+      },
       layers=impactx.cut(classifier, network, options.m_output, split),
   )
 
@@ -171,6 +199,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 def check(config: ConfigDict) -> None:
   """Raises InputError for settings of which no single-stage can be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
+  decoding.check(config)
   # Grad-CAM would have to be given the network cut in two.
   usable = [name for name in explainers.PROGRAMS if name != 'grad_cam']
   if config.attribution.explainer not in usable:
@@ -196,7 +225,7 @@ def check(config: ConfigDict) -> None:
 
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for data of which it cannot make the maps."""
-  impactx.check_data(config, data)
+  decoding.check_data(config, data)
   if data['task'] != 'classification':
     raise InputError(
         'impactx_single_stage explains the one true class of an image, and '

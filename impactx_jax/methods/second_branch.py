@@ -24,7 +24,8 @@ OPTIONS = {
     # Which maps are learned: of the 'true_class' or, as controls, 'shuffled'
     # (another example's), 'random' (noise of the same scale), 'other_class'.
     'maps': 'true_class',
-    # Scaling of each map before the MSE: 'max_abs', 'global_std' or 'none'.
+    # Scaling of each map before the MSE: 'max_abs', 'global_std', 'pixels'
+    # (their number: the mean is then f(x) - f(hidden)) or 'none'.
     'map_scaling': 'max_abs',
     # 0: as the explainer gives them; 1: summed over the image's channels.
     'map_channels': 0,
@@ -53,10 +54,11 @@ def create(
     network: The branch: (inputs, M's output [B, F], train) -> outputs.
 
   Returns:
-    init: (key, classifier, inputs) -> (params, collections), M among the
-      latter.
-    apply: (params, collections, images, inputs, key) -> (outputs,
-      collections); with a key as in training, with None as in use.
+    init: (key, classifier, inputs, **more) -> (params, collections), M among
+      the latter.
+    apply: (params, collections, images, inputs, key, **more) -> (outputs,
+      collections); with a key as in training, with None as in use. What more
+      there is, the branch is given.
   """
   m_scores = baseline.from_variables(config, problem.num_classes)
 
@@ -64,13 +66,13 @@ def create(
     scores = m_scores(collections[FROZEN], images)
     return getattr(scores, config.method.m_output)
 
-  def init(key, classifier, inputs):
+  def init(key, classifier, inputs, **more):
     frozen = {FROZEN: jax.tree.map(jnp.asarray, classifier)}
     m = m_output(frozen, base.zeros(problem))
-    variables = dict(network.init(key, inputs, m))
+    variables = dict(network.init(key, inputs, m, **more))
     return variables.pop('params'), variables | frozen
 
-  def apply(params, collections, images, inputs, key=None):
+  def apply(params, collections, images, inputs, key=None, **more):
     train = key is not None
     own = of_branch(collections)
     outputs, own = network.apply(
@@ -80,6 +82,7 @@ def create(
         train,
         mutable=list(own) if train else [],
         rngs={'dropout': key} if train else None,
+        **more,
     )
     return outputs, {**own, FROZEN: collections[FROZEN]}
 

@@ -17,12 +17,14 @@ class Views(NamedTuple):
     scores: The head's penultimate features and its probabilities, [B, F''].
     gradient: One backward pass, laid over the image, [B, H', W', 1]; None where
       it is not wanted.
+    stem_gradient: The same pass at the stem, [B, h, w, F], or None.
   """
 
   stem: jax.Array
   features: jax.Array
   scores: jax.Array
   gradient: jax.Array | None = None
+  stem_gradient: jax.Array | None = None
 
 
 class FeatureDecoder(nn.Module):
@@ -63,8 +65,11 @@ class FeatureDecoder(nn.Module):
     for block in range(blocks + 1):
       filters = max(8, self.filters >> block)
       joined = [_resize(x, size), _resize(views.stem, size)]
-      if views.gradient is not None:
-        joined.append(_resize(views.gradient, size))
+      joined += [
+          _resize(slope, size)
+          for slope in (views.gradient, views.stem_gradient)
+          if slope is not None
+      ]
       x = jnp.concatenate(joined, axis=-1)
       for i in (1, 2):
         conv = nn.Conv(filters, (3, 3), name=f'block{block + 1}_conv{i}')

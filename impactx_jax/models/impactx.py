@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import math
+from typing import Any
 
 from attribution.errors import InputError
 from flax import linen as nn
@@ -120,7 +121,11 @@ class ImpactX(nn.Module):
       self.classifier_hidden = nn.Dense(self.hidden)
 
   def __call__(
-      self, images: jax.Array, m: jax.Array, train: bool = False
+      self,
+      images: jax.Array,
+      m: jax.Array,
+      train: bool = False,
+      see: Callable[[jax.Array, jax.Array], Any] | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Classifies and explains.
 
@@ -128,12 +133,14 @@ class ImpactX(nn.Module):
       images: [B, H, W, C] in [0, 1].
       m: M(images), [B, F].
       train: Whether LEP's normalisation uses the batch.
+      see: Logits of C and z -> what D sees; None for z alone.
 
     Returns:
       Logits [B, K] of C, and the map [B, H, W, channels] of D.
     """
     code = self.lep(images, train)
-    return self.classify(m, code), self.decoder(code)
+    logits = self.classify(m, code)
+    return logits, self.decoder(see(logits, code) if see else code)
 
   def classify(self, m: jax.Array, code: jax.Array) -> jax.Array:
     """C: M's output [B, F] and z [B, units] -> logits [B, K]."""

@@ -37,6 +37,9 @@ EXPLAINERS = {
 
 def title_of(name: str) -> str:
   """Returns how a picture calls a method or an explainer."""
+  explainer, of_a, rest = name.rpartition('_of_a')
+  if of_a and not rest:
+    return f'{title_of(explainer)} of A'
   return EXPLAINERS.get(name, methods.title(name))
 
 

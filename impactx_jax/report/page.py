@@ -36,9 +36,6 @@ MEASURES = {
     'seed_agreement': (
         'rank correlation with another seed', '1: the same order; 0: chance'
     ),
-    'randomisation': (
-        'likeness after randomising', 'near 0: it follows the model'
-    ),
     'completeness_gap': ('completeness gap', '0: complete'),
 }
 
@@ -89,6 +86,23 @@ def render(
   )
 
 
+def titles(maps: dict[str, Any]) -> dict[str, tuple[str, str]]:
+  """Returns the title of each measure, and which way it is better.
+
+  Args:
+    maps: The part of `metrics.json` that is about maps.
+  """
+  found = dict(MEASURES)
+  for measure, accuracy in maps['randomised_accuracy'].items():
+    part = measure.partition(' of ')[2] or 'the network'
+    found[measure] = (
+        f'likeness after randomising {part}',
+        f'near 0: it follows {part}; {100 * accuracy:.0f} of '
+        f'{100 * maps["accuracy"]:.0f} % of the images are then right',
+    )
+  return found
+
+
 def _measures(maps: dict[str, Any] | None) -> list[dict[str, Any]]:
   """A row for each measure, a cell for each map."""
   if maps is None:
@@ -111,7 +125,7 @@ def _measures(maps: dict[str, Any] | None) -> list[dict[str, Any]]:
           ),
           'cells': [cell(maps['measures'][measure].get(n)) for n in names],
       }
-      for measure, (title, hint) in MEASURES.items()
+      for measure, (title, hint) in titles(maps).items()
       if maps['measures'].get(measure)
   ]
 

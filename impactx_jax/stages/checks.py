@@ -192,8 +192,8 @@ def check_trainings(
     parallel.check_batch_size(batch_size, flag)
     if data is None:
       continue
-    images = data['examples']['train']
-    on_maps = bool(methods.find(name).maps(config.method))
+    images, spec = data['examples']['train'], methods.find(name)
+    on_maps = bool(spec.maps(config.method)) and not spec.unmapped
     if on_maps:
       images = map_data.share(
           config.attribution.num_examples,

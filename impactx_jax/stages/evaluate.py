@@ -99,6 +99,7 @@ def measure(
         run.config, dataset, network, other and trained.restore(other),
         maps_stage.read_maps(run, dataset.fingerprint())
         if run.kind == 'true_class' else None,
+        trained.restore(run.classifier),
     )
     metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
   metrics['provenance'] = provenance.collect()

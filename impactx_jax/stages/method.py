@@ -18,8 +18,8 @@ def train_methods(run: Run) -> None:
   names = run.method_names()
   if len(names) > 1:
     logging.warning(
-        '%d training and validation images have no map and take no part in '
-        'stage two; %s is trained on the same images beside it, for a fair '
+        '%d training and validation images have no map, and teach the class '
+        'alone; %s is trained on the same images beside it, for a fair '
         'comparison.', run_lib.unmapped(run), names[1],
     )
   for name in names:
@@ -51,6 +51,10 @@ def train_method(run: Run, name: str) -> None:
     columns = map_data.targets(
         maps_stage.read_maps(run, data), result.config.method, run.config.seed
     )
+    if spec.unmapped and run_lib.unmapped(run):
+      columns = map_data.with_unmapped(
+          columns, run_lib.dataset(run), run.config.seed
+      )
   else:
     columns = run_lib.dataset(run).columns()
   problem = trained.problem_of(

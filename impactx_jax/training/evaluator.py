@@ -33,7 +33,8 @@ def batch_measures(
     if method.map_of:
       own = method.map_of(variables, batch, batch['explained'])
     error = losses.map_mse(own, batch['map'])
-    found['map_mse'] = error, np.ones(len(error), np.float32)
+    mapped = batch.get('mapped', np.ones(len(error), np.float32))
+    found['map_mse'] = error * mapped, mapped
   return {
       name: tuple(x * batch['weight'] for x in pair)
       for name, pair in found.items()
@@ -70,7 +71,10 @@ def measure(
       for name, (total, count) in sums.items()
   }
   if 'map_mse' in found:
-    variance = float(columns['map'].var(axis=0).mean(dtype=np.float64))
+    maps = columns['map']
+    if 'mapped' in columns:
+      maps = maps[columns['mapped'] > 0]
+    variance = float(maps.var(axis=0).mean(dtype=np.float64))
     found['map_r2'] = 1 - found['map_mse'] / variance if variance else 0.0
   return found
 
@@ -107,6 +111,7 @@ def fit_to_own_maps(
       )
   ]
   some['map'] = np.concatenate(maps)[:count]
+  some['explained'] = some[method.task.labels]
   return measure(method, variables, some, 4 * batch_size)['map_r2']
 
 
@@ -117,6 +122,7 @@ def predict(
     batch_size: int,
     *,
     attribution: bool = True,
+    classes: np.ndarray | None = None,
 ) -> Prediction:
   """Returns the predictions for all rows of the columns, as NumPy arrays.
 
@@ -126,10 +132,15 @@ def predict(
     columns: With those in `method.inputs`.
     batch_size: Examples a forward pass.
     attribution: Whether its maps are wanted as well.
+    classes: int [N], which the maps are to be of, where the method has a map
+      for each class; None for those that it answers.
   """
-  call = _compiled_predict(method, attribution)
+  of_class = classes is not None and method.map_of is not None
+  call = _compiled_predict(method, attribution, of_class)
   variables = parallel.replicate(variables)
   needed = {name: columns[name] for name in method.inputs}
+  if of_class:
+    needed['explained'] = np.asarray(classes, np.int32)
   parts = [
       call(variables, batch)
       for batch in batches.evaluation_pass(
@@ -154,10 +165,15 @@ def _compiled_explain(method: Method):
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_predict(method: Method, attribution: bool):
+def _compiled_predict(method: Method, attribution: bool, of_class: bool):
   def call(variables, batch):
     prediction = method.predict(variables, batch)
-    return prediction if attribution else Prediction(prediction.logits)
+    if not attribution:
+      return Prediction(prediction.logits)
+    if of_class:
+      found = method.map_of(variables, batch, batch['explained'])
+      return Prediction(prediction.logits, found)
+    return prediction
 
   return parallel.data_parallel_map(call)
 

@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 
 @dataclasses.dataclass(frozen=True)
 class Select:
-  """The measure of validation that chooses the epoch.
+  """What chooses the epoch that is kept: a measure of validation, or none.
 
   Attributes:
-    measure: Its name without `validation/`, such as 'accuracy'.
+    measure: Its name without `validation/`, such as 'accuracy'; '' for the
+      last epoch, whatever it measures.
     sign: 1 where more of it is better, -1 where less is.
   """
 
@@ -21,7 +22,7 @@ class Select:
 
   @classmethod
   def parse(cls, text: str, flag: str) -> 'Select':
-    """Reads 'max accuracy' or 'min cross_entropy'.
+    """Reads 'last', 'max accuracy' or 'min cross_entropy'.
 
     Args:
       text: `config.….training.select`.
@@ -31,22 +32,29 @@ class Select:
       InputError: for what cannot be read.
     """
     words = text.split()
+    if words == ['last']:
+      return cls('', 0)
     if len(words) != 2 or words[0] not in ('max', 'min'):
       raise InputError(
-          f'{flag.lstrip("-")} is {text!r}; it must say whether more or less '
-          "of a measure is better, such as 'max accuracy' or "
+          f'{flag.lstrip("-")} is {text!r}; it must be last, or say whether '
+          "more or less of a measure is better, such as 'max accuracy' or "
           "'min cross_entropy'.",
           flag, "'max NAME'",
       )
     return cls(words[1], 1 if words[0] == 'max' else -1)
 
-  def score(self, metrics: dict[str, float]) -> float:
-    """Returns how good an epoch is: the greater, the better."""
-    return self.sign * metrics[f'validation/{self.measure}']
+  def better(
+      self, metrics: dict[str, float], than: dict[str, float]
+  ) -> bool:
+    """Returns whether a later epoch takes the place of the one that is kept."""
+    if not self.measure:
+      return True
+    name = f'validation/{self.measure}'
+    return self.sign * metrics[name] > self.sign * than[name]
 
   def check(self, measures: Collection[str], flag: str) -> None:
     """Raises InputError unless the measure is among those there are."""
-    if self.measure not in measures:
+    if self.measure and self.measure not in measures:
       raise InputError(
           f'{flag.lstrip("-")} names the measure {self.measure!r}, and '
           f'validation has {", ".join(sorted(measures))}.', flag, "'max NAME'",
@@ -59,8 +67,8 @@ class History:
 
   Attributes:
     epochs: One dict of metrics for each epoch, with `step`, the updates made.
-    best: Place in `epochs` of the best one (the earliest of equals); -1 while
-      there is none.
+    best: Place in `epochs` of the one that is kept (the earliest of equals, or
+      the last, as `Select` says); -1 while there is none.
     seconds: Spent in epochs, by all processes that continued the run.
   """
 
@@ -77,9 +85,7 @@ class History:
       self, step: int, metrics: dict[str, float], seconds: float, select: Select
   ) -> 'History':
     """Adds an epoch, and notes whether it is the best."""
-    better = self.best < 0 or (
-        select.score(metrics) > select.score(self.best_epoch)
-    )
+    better = self.best < 0 or select.better(metrics, self.best_epoch)
     return History(
         epochs=(*self.epochs, {'step': step, **metrics}),
         best=len(self.epochs) if better else self.best,

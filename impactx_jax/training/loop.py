@@ -218,7 +218,9 @@ def train_epoch(
     if len(waiting) == CHECK_EVERY:
       fetch()
   fetch()
-  return state, {name: total / count for name, (total, count) in sums.items()}
+  return state, {
+      name: total / count for name, (total, count) in sums.items() if count
+  }
 
 
 def _check_finite(

@@ -3,9 +3,13 @@
 import dataclasses
 
 from impactx_jax import losses
+from impactx_jax import tasks
 from impactx_jax.configs import common
 from impactx_jax.data import maps
 from impactx_jax.data import sources
+from impactx_jax.methods import base
+from impactx_jax.training import evaluator
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -311,3 +315,43 @@ def test_controls_are_functions_of_the_seed(control):
   )
   np.testing.assert_array_equal(first, again)
   assert (first != other).any()
+
+
+def test_images_without_a_map_teach_the_class():
+  dataset = make_dataset()
+  chosen = maps.select(dataset, 20, seed=0)
+  chosen |= {'map': np.ones((20, 4, 4, 3, 1), np.float32)}
+  options = common.get_config().method
+  parts = maps.with_unmapped(maps.targets(chosen, options, 0), dataset, 0)
+  for split, count, mapped in (('train', 90, 18), ('validation', 10, 2)):
+    part, whole = parts[split], getattr(dataset, split)
+    assert {len(column) for column in part.values()} == {count}
+    assert sorted(part['id']) == sorted(whole['id'])
+    labels = dict(zip(whole['id'], whole['label'], strict=True))
+    assert [labels[i] for i in part['id']] == part['label'].tolist()
+    np.testing.assert_array_equal(part['explained'], part['label'])
+    has = np.isin(part['id'], chosen['id'])
+    assert part['mapped'].sum() == mapped
+    np.testing.assert_array_equal(part['mapped'], has)
+    assert (part['map'] == has[:, None, None, None]).all()
+
+
+def test_the_fit_is_measured_where_there_is_a_map():
+  stream = np.random.default_rng(0)
+  shown = stream.normal(size=(6, 4, 4, 1)).astype(np.float32)
+  method = base.Method(
+      tasks.TASKS['classification'], None, None,
+      lambda variables, batch: base.Prediction(
+          jnp.zeros((len(batch['image']), 3)), batch['image']
+      ),
+  )
+  columns = {
+      'image': shown,
+      'label': np.zeros(6, np.int32),
+      'map': np.where(np.arange(6)[:, None, None, None] < 4, shown + 0.5, 0),
+      'mapped': np.array([1, 1, 1, 1, 0, 0], np.float32),
+  }
+  found = evaluator.measure(method, {}, columns, 8)
+  assert found['map_mse'] == pytest.approx(0.25, rel=1e-5)
+  variance = (shown[:4] + 0.5).var(axis=0).mean()
+  assert found['map_r2'] == pytest.approx(1 - 0.25 / variance, rel=1e-4)

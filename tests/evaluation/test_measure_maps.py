@@ -7,6 +7,7 @@ from impactx_jax.data import sources
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import masks
 from impactx_jax.evaluation import measure_maps
+from impactx_jax.evaluation import randomisation
 from impactx_jax.report import page
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
@@ -67,9 +68,11 @@ def test_all_maps_are_there_the_reference_first(measured):
 def test_they_share_model_images_and_noise(measured):
   reference = measured.curves['partition']
   ends = [0, -1]  # The clean image, and all noise: no map matters there.
-  for curve in measured.curves.values():
+  for name, curve in measured.curves.items():
+    there = ~np.isnan(curve).any(axis=1)  # No other image of the class.
+    assert there.all() or name == 'swapped'
     np.testing.assert_allclose(
-        curve[:, ends], reference[:, ends], atol=1e-6
+        curve[there][:, ends], reference[there][:, ends], atol=1e-6
     )
   np.testing.assert_allclose(
       reference[:, 0], measured.probabilities.max(-1), atol=1e-6
@@ -121,7 +124,7 @@ def test_the_close_look(measured):
 
 
 def test_random_parameters_are_the_trained_ones_in_another_order(network):
-  scrambled = measure_maps.randomised(network[1], 0)
+  scrambled = randomisation.randomised(network[1], 0)
   for old, new in zip(
       jax.tree.leaves(network[1]), jax.tree.leaves(scrambled), strict=True
   ):
@@ -131,8 +134,65 @@ def test_random_parameters_are_the_trained_ones_in_another_order(network):
   assert np.any(kernel['kernel'] != other['kernel'])  # Of M as well.
 
 
+def test_each_part_is_shuffled_alone(measured, network):
+  parts = ('M', 'LEP and D', 'C')
+  own = {
+      part: measured.values[f'randomisation of {part}']['impactx']
+      for part in parts
+  }
+  # The paper's decoder does not see M, nor C; only LEP and D make its map.
+  for part in ('M', 'C'):
+    np.testing.assert_allclose(own[part], 1, atol=1e-6)
+  assert own['LEP and D'].max() < 0.9
+  # What is computed from the network follows each part that classifies.
+  for part in ('M', 'C'):
+    shap = measured.values[f'randomisation of {part}']['partition']
+    assert shap.max() < 0.9
+  # D takes no part in the answer; all else does.
+  assert measured.randomised_accuracy.keys() == {
+      'randomisation', *(f'randomisation of {part}' for part in parts)
+  }
+  for part in parts:
+    places = network[0].parts[part]
+    scrambled = randomisation.randomised(network[1], 0, places)
+    moved = [
+        jax.tree_util.keystr(path)
+        for (path, old), new in zip(
+            jax.tree_util.tree_leaves_with_path(network[1]),
+            jax.tree.leaves(scrambled), strict=True,
+        ) if not np.array_equal(old, new)
+    ]
+    starts = tuple(''.join(f"['{key}']" for key in p) for p in places)
+    assert moved and all(path.startswith(starts) for path in moved)
+  # No part is forgotten, and none is in two.
+  whole = jax.tree_util.tree_leaves_with_path(network[1])
+  for path, _ in whole:
+    keys = tuple(key.key for key in path)
+    assert sum(
+        keys[:len(place)] == place
+        for places in network[0].parts.values() for place in places
+    ) == 1
+
+
+def test_the_explanation_of_a_is_laid_beside_that_of_the_network(
+    config, dataset, network, finished_workdir
+):
+  a = restored(finished_workdir, 'baseline')
+  found = measure_maps.measure(config, dataset, network, classifier=a)
+  expected = explaining.explainer(
+      a[0], config.attribution, explaining.masker(
+          config.attribution, dataset.train['image']
+      ),
+  )(a[1], found.images, found.predicted)
+  np.testing.assert_allclose(found.maps['partition_of_a'], expected, atol=1e-5)
+  assert 'partition_of_a' in found.values['insertion_area']
+  # Of the same network it would be the same map.
+  same = measure_maps.measure(config, dataset, network, classifier=network)
+  assert 'partition_of_a' not in same.maps
+
+
 def test_another_seed_is_compared(config, dataset, network):
-  scrambled = network[0], measure_maps.randomised(network[1], 0)
+  scrambled = network[0], randomisation.randomised(network[1], 0)
   for other, same in ((network, True), (scrambled, False)):
     values = measure_maps.measure(config, dataset, network, other).values
     found = values['seed_agreement']
@@ -152,7 +212,7 @@ def test_statistics_of_normalisations_are_not_shuffled():
       },
   }
   found = jax.tree_util.tree_leaves_with_path(
-      measure_maps.randomised(variables, 0)
+      randomisation.randomised(variables, 0)
   )
   for path, leaf in found:
     kept = np.array_equal(leaf, np.arange(100))
@@ -180,6 +240,9 @@ def test_the_summary_has_means_and_intervals(measured, config):
       values = measured.values[measure][name]
       assert found['images'] == np.isfinite(values).sum()
       assert found['mean'] == pytest.approx(np.nanmean(values))
+      if found['images'] < 2:  # Of a map without order there is no rank.
+        assert found['interval'] is None
+        continue
       low, high = found['interval']
       assert low <= found['mean'] <= high
 
@@ -198,8 +261,13 @@ def test_differences_are_of_each_image(measured, config, to):
       assert found['mean'] == pytest.approx(np.nanmean(of_map - of_other))
 
 
-def test_the_page_knows_every_measure(measured):
-  assert measured.values.keys() <= page.MEASURES.keys()
+def test_the_page_knows_every_measure(measured, config):
+  titles = page.titles(measured.summary(config.evaluation, 0))
+  assert measured.values.keys() <= titles.keys()
+  title, hint = titles['randomisation of M']
+  accuracy = 100 * measured.randomised_accuracy['randomisation of M']
+  assert title == 'likeness after randomising M'
+  assert f'{accuracy:.0f} of {100 * measured.right.mean():.0f} %' in hint
 
 
 def bright(columns):

@@ -78,7 +78,7 @@ def test_the_loss_is_the_error_of_the_map_of_the_explained_class(made):
 ])
 def test_what_the_decoder_sees_decides_what_its_map_is_of(sees, classes):
   method, variables, a, _ = make(
-      explainer_sees=sees, explainer_classes=classes
+      decoder_sees=sees, decoder_classes=classes
   )
   first, second = (
       method.map_of(variables, BATCH, CLASSES + k) for k in (0, 1)
@@ -95,20 +95,7 @@ def test_what_the_decoder_sees_decides_what_its_map_is_of(sees, classes):
   assert np.abs(found - first).max() > 1e-3
 
 
-def test_a_backbone_without_a_stem_is_refused(tmp_path):
-  path = tmp_path / 'plain.py'
-  path.write_text("""
-import dataclasses
-from impactx_jax.models import lenet
-BACKBONE = dataclasses.replace(lenet.BACKBONE, attention_stage=None)
-""")
-  config = make_config('explainer')
-  config.model.name = str(path)
-  with pytest.raises(InputError, match='no stem.*--config.model.name=NAME'):
-    methods.find('explainer').check(config)
-
-
-def test_an_unknown_view_is_refused():
-  config = make_config('explainer', explainer_sees='gradients')
-  with pytest.raises(InputError, match="'gradient'.*explainer_sees="):
+def test_there_is_no_code_to_see():
+  config = make_config('explainer', decoder_sees='code')
+  with pytest.raises(InputError, match="no LEP.*--config.method.decoder_sees"):
     methods.find('explainer').check(config)

@@ -3,6 +3,7 @@
 from attribution.errors import InputError
 from impactx_jax import losses
 from impactx_jax import methods
+from impactx_jax.methods import decoding
 from impactx_jax.methods import impactx
 import jax
 import numpy as np
@@ -121,7 +122,7 @@ def test_lep_starts_from_the_classifier_only_when_asked():
 def test_maps_that_d_cannot_have_are_refused(shape, changes, parts):
   config = make_config(**changes)
   with pytest.raises(InputError) as error:
-    impactx.check_data(config, {'image_shape': shape})
+    decoding.check_data(config, {'image_shape': shape})
   for part in parts:
     assert part in str(error.value)
 

@@ -28,6 +28,7 @@ def make_measured(labels, right, count=3):
       maps=by_name,
       curves={name: np.linspace([1] * 3, [0] * 3, 5).T for name in by_name},
       values={},
+      randomised_accuracy={},
   )
 
 

@@ -80,6 +80,7 @@ def test_batch_larger_than_the_training_split_is_refused(
 def test_batch_larger_than_the_number_of_maps_is_refused_before_stage_one(
     tmp_path, tiny_config
 ):
+  tiny_config.method.name = 'explainer'  # It learns from the mapped alone.
   tiny_config.attribution.num_examples = 20  # 18 of them to train on.
   tiny_config.method.training.batch_size = 19
   refused(

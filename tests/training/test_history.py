@@ -8,6 +8,7 @@ import pytest
 FLAG = '--config.method.training.select'
 MAX = history.Select('accuracy', 1)
 MIN = history.Select('cross_entropy', -1)
+LAST = history.Select('', 0)
 
 
 def record(select, values):
@@ -21,6 +22,7 @@ def record(select, values):
 
 @pytest.mark.parametrize(('text', 'expected'), [
     ('max accuracy', MAX),
+    ('last', LAST),
     ('min cross_entropy', MIN),
     ('  max   map_r2 ', history.Select('map_r2', 1)),
 ])
@@ -31,6 +33,7 @@ def test_what_is_selected_by_is_read(text, expected):
 @pytest.mark.parametrize('text', [
     '', 'max', 'accuracy', 'best accuracy', 'max accuracy f1', 'Max accuracy',
     'maxaccuracy',
+    'last accuracy', 'max last epoch',
 ])
 def test_what_cannot_be_read_is_refused(text):
   with pytest.raises(InputError) as error:
@@ -42,6 +45,7 @@ def test_what_cannot_be_read_is_refused(text):
 def test_a_measure_that_validation_has_not_is_refused():
   measures = {'accuracy', 'cross_entropy'}
   MAX.check(measures, FLAG)
+  LAST.check(measures, FLAG)
   with pytest.raises(InputError) as error:
     history.Select('f1', 1).check(measures, FLAG)
   for part in ("'f1'", 'accuracy, cross_entropy', f'{FLAG}='):
@@ -54,6 +58,7 @@ def test_a_measure_that_validation_has_not_is_refused():
     (MAX, [0.9, 0.1, 0.95], 2),
     (MIN, [2.0, 1.0, 1.5, 1.0], 1),
     (MIN, [-1.0, -2.0], 1),
+    (LAST, [0.9, 0.5, 0.1], 2),
 ])
 def test_the_best_epoch(select, values, best):
   found = record(select, values)

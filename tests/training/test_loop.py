@@ -124,13 +124,14 @@ def test_a_continued_run_keeps_the_best_and_the_latest_alone(
 ):
   measured('accuracy', [0.5, 0.75, 0.7, 0.6, 0.8, 0.7])
   for epochs, steps in ((3, [8, 12]), (4, [8, 16]), (6, [20, 24])):
-    train(tmp_path, epochs=epochs)
+    train(tmp_path, epochs=epochs, select='max accuracy')
     assert kept(tmp_path) == steps
 
 
 def test_patience_ends_training(tmp_path, measured):
   measured('accuracy', [0.5, 0.75, 0.7, 0.7, 0.7, 0.9])
-  assert len(train(tmp_path, epochs=6, patience=3).epochs) == 5
+  result = train(tmp_path, epochs=6, patience=3, select='max accuracy')
+  assert len(result.epochs) == 5
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_good(
