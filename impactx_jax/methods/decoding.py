@@ -122,16 +122,20 @@ def create(
     of_image, of_stem = jax.grad(half_way, argnums=(0, 1))(
         background + missing / 2, jnp.zeros_like(stem)
     )
-    cells = losses.pool((of_image * missing).sum(-1, keepdims=True), cell)
-    return tuple(losses.scale_maps(x, 'max_abs') for x in (cells, of_stem))
+    of_image = (of_image * missing).sum(-1, keepdims=True)
+    return {
+        name: losses.scale_maps(values, 'max_abs')
+        for name, values in (
+            ('gradient', of_image),
+            ('cells', losses.pool(of_image, cell)),
+            ('stem_gradient', of_stem),
+        )
+    }
 
   def see(a, images, classes, code=None):
     a = jax.lax.stop_gradient(base.flax_variables(a))
     stem = stem_of(a, images)
     features, found = after_stem(a, stem)
-    gradient = stem_gradient = None
-    if sees == 'gradient':
-      gradient, stem_gradient = slopes(a, images, stem, classes)
     seen = [
         found.features,
         tasks.TASKS[problem.task].probabilities(found.logits),
@@ -139,7 +143,8 @@ def create(
     if code is not None:
       seen.append(code)
     return decoders.Views(
-        stem, features, jnp.concatenate(seen, axis=-1), gradient, stem_gradient
+        stem, features, jnp.concatenate(seen, axis=-1),
+        **(slopes(a, images, stem, classes) if sees == 'gradient' else {}),
     )
 
   def read(cells, a, images, classes):

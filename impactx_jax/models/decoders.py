@@ -15,8 +15,9 @@ class Views(NamedTuple):
     stem: The input of the trunk's last stage, [B, h, w, F].
     features: The trunk's output, [B, h', w', F'].
     scores: The head's penultimate features and its probabilities, [B, F''].
-    gradient: One backward pass, laid over the image, [B, H', W', 1]; None where
+    gradient: One backward pass, laid over the image, [B, H, W, 1]; None where
       it is not wanted.
+    cells: The same averaged over the cells of the map, [B, H', W', 1], or None.
     stem_gradient: The same pass at the stem, [B, h, w, F], or None.
   """
 
@@ -24,6 +25,7 @@ class Views(NamedTuple):
   features: jax.Array
   scores: jax.Array
   gradient: jax.Array | None = None
+  cells: jax.Array | None = None
   stem_gradient: jax.Array | None = None
 
 
@@ -67,18 +69,31 @@ class FeatureDecoder(nn.Module):
       joined = [_resize(x, size), _resize(views.stem, size)]
       joined += [
           _resize(slope, size)
-          for slope in (views.gradient, views.stem_gradient)
+          for slope in (views.cells, views.stem_gradient)
           if slope is not None
       ]
+      if block == blocks and views.gradient is not None:
+        joined.append(self._finer(views.gradient, size, filters))
       x = jnp.concatenate(joined, axis=-1)
       for i in (1, 2):
         conv = nn.Conv(filters, (3, 3), name=f'block{block + 1}_conv{i}')
         x = nn.relu(conv(x))
+      conv = nn.Conv(filters, (3, 3), name=f'block{block + 1}_conv3')
+      x += nn.relu(conv(x))
       if block < blocks:
         size = 2 * size[0], 2 * size[1]
-    if views.gradient is not None:  # What is there already need not be learned.
-      x = jnp.concatenate([x, _resize(views.gradient, size)], axis=-1)
+    if views.cells is not None:  # What is there already need not be learned.
+      x = jnp.concatenate([x, _resize(views.cells, size)], axis=-1)
     return nn.Conv(channels, (3, 3), name='map')(x)
+
+  def _finer(self, x, size, filters):
+    """What of [B, H, W, 1] is lost in the average over cells."""
+    stage = 0
+    while x.shape[1] >= 2 * size[0] and x.shape[2] >= 2 * size[1]:
+      stage += 1
+      conv = nn.Conv(filters, (3, 3), strides=2, name=f'finer_conv{stage}')
+      x = nn.relu(conv(x))
+    return _resize(x, size)
 
 
 def _resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
