@@ -62,8 +62,9 @@ def unknown_choice(
   allowed = sorted(allowed)
   near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
   hint = f' Did you mean {near[0]!r}?' if near else ''
+  names = ', '.join(name or "''" for name in allowed)
   return InputError(
-      f'Unknown {what} {given!r}.{hint} Allowed: {", ".join(allowed)}.',
+      f'Unknown {what} {given!r}.{hint} Allowed: {names}.',
       argument,
       value,
   )

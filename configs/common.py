@@ -178,6 +178,12 @@ def get_config(method: str = '') -> ConfigDict:
   config.evaluation.other = ''
   # Standard deviation of that noise; pixels are in [0, 1].
   config.evaluation.noise = 0.02
+  # The guard of predicted maps: cells a side of the map that it computes for a
+  # check (4: 172 evaluations), validation images that it is calibrated on, and
+  # the share of them that may raise an alarm.
+  config.evaluation.guard_grid = 4
+  config.evaluation.guard_images = 500
+  config.evaluation.guard_false_alarms = 0.05
   # Images shown in panels.png.
   config.evaluation.num_panels = 8
   # Side of the square regions that are perturbed; 0: an eighth of the side.

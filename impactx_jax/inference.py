@@ -12,6 +12,7 @@ from etils import epath
 from impactx_jax import methods
 from impactx_jax import user_files
 from impactx_jax.data import columns
+from impactx_jax.evaluation import guard as guard_lib
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.stages import trained
@@ -32,11 +33,17 @@ class Explained(NamedTuple):
     probabilities: float32 [N, K].
     attribution: float32 [N, H, W, C'], the predicted maps; None for a method
       that has none.
+    disagreement: float64 [N], how far each map is from a coarse one that was
+      computed; see `evaluation.guard`. None where it was not checked.
+    trusted: bool [N], whether that is no more than on validation images; None
+      where it was not checked.
   """
 
   classes: np.ndarray
   probabilities: np.ndarray
   attribution: np.ndarray | None
+  disagreement: np.ndarray | None = None
+  trusted: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +59,12 @@ class Model:
     about_map: What its maps are, in a sentence.
     has_map_of_each: Whether it has a map for each class, and not only for the
       one that it predicts.
+    guard: What decides whether a map is trusted; None where it is not
+      calibrated.
+    coarse: Images, classes int [N] -> the maps that it computes.
     call: Images float32 [N, H, W, C], classes int32 [N] that the maps are to be
       of, negative for the predicted ones -> (classes, probabilities,
-      attribution).
+      attribution, the classes that the maps are of).
   """
 
   method: str
@@ -63,12 +73,16 @@ class Model:
   map_r2: float | None
   about_map: str
   has_map_of_each: bool
+  guard: guard_lib.Guard | None
+  coarse: Callable | None = dataclasses.field(repr=False)
   call: Callable = dataclasses.field(repr=False)
 
   def predict(
       self,
       images: np.ndarray,
       classes: int | str | Sequence[int | str] | None = None,
+      *,
+      check: bool = False,
   ) -> Explained:
     """Classifies and explains, in one pass.
 
@@ -76,11 +90,21 @@ class Model:
       images: [N, H, W, C], uint8, or floats in [0, 1].
       classes: What the maps are to be of, a number or a name for all images or
         one for each; None for the predicted classes.
+      check: Whether the maps are compared with coarse ones, which are computed;
+        `guard.evaluations` of the network an image.
 
     Raises:
       InputError: for images of another shape or range, or none; for classes
-        that there are not, or where there is no map for each.
+        that there are not, or where there is no map for each; for a check
+        where there is no guard.
     """
+    if check and self.guard is None:
+      raise InputError(
+          f'There is no guard for the maps of {self.method}: it is calibrated '
+          'on validation images by --stage=evaluate, for a method that '
+          'predicts maps, explained with the masker blur, mean or constant. '
+          'Run that, or leave the check out.'
+      )
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1:] != self.image_shape:
       wanted = ', '.join(map(str, self.image_shape))
@@ -96,11 +120,19 @@ class Model:
           f'Images are floats in [0, 1] or uint8, and these reach from '
           f'{images.min():g} to {images.max():g}.'
       )
+    numbers = self._numbers(classes, len(images))
     # Another number of images in a batch would be compiled anew.
-    return Explained(*chunks.in_chunks(
-        self.call, images, self._numbers(classes, len(images)),
-        size=min(BATCH_SIZE, len(images)),
-    ))
+    *found, explained = chunks.in_chunks(
+        self.call, images, numbers, size=min(BATCH_SIZE, len(images))
+    )
+    if not check:
+      return Explained(*found)
+    disagreement = guard_lib.disagreement(
+        found[-1], self.coarse(images, explained), self.guard.grid
+    )
+    return Explained(
+        *found, disagreement, disagreement <= self.guard.threshold
+    )
 
   def _numbers(self, classes, count: int) -> np.ndarray:
     """Returns the number of each image's class; -1 for the predicted one."""
@@ -169,12 +201,15 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
   def compiled(variables, images, classes):
     batch = {'image': images}
     logits, attribution = network.predict(variables, batch)
+    classes = jnp.where(classes < 0, task.top(logits), classes)
     if network.map_of:
-      wanted = jnp.where(classes < 0, task.top(logits), classes)
-      attribution = network.map_of(variables, batch, wanted)
-    return task.answer(logits), task.probabilities(logits), attribution
+      attribution = network.map_of(variables, batch, classes)
+    return (
+        task.answer(logits), task.probabilities(logits), attribution, classes
+    )
 
   options = configs.read(found.directory).method
+  guard = _guard(found, summary['digest'])
   return Model(
       method=user_files.stem(name),
       class_names=tuple(summary['data']['class_names']),
@@ -182,8 +217,21 @@ def load(workdir: epath.PathLike, method: str = '') -> Model:
       map_r2=summary.get('map_r2'),
       about_map=methods.find(name).about(options),
       has_map_of_each=network.map_of is not None,
+      guard=guard,
+      coarse=guard and functools.partial(
+          guard.checker((network, variables)), variables
+      ),
       call=functools.partial(compiled, jax.device_put(variables)),
   )
+
+
+def _guard(found: artefact.Artefact, digest: str) -> guard_lib.Guard | None:
+  """Returns the guard of a trained network, if it was calibrated for it."""
+  path = found.directory / artefact.GUARD
+  content = configs.read_json(path) if path.exists() else {}
+  if content.pop('digest', '') != digest:
+    return None
+  return guard_lib.Guard(**content)
 
 
 def _trained(home: epath.Path, config) -> list[str]:

@@ -4,8 +4,8 @@ from absl import flags
 from impactx_jax.commands import cli
 
 USAGE = """
-impactx-explain --workdir=DIR [--method=NAME] [--class=NAME] [--out=FOLDER]
-                PICTURE.png …
+impactx-explain --workdir=DIR [--method=NAME] [--class=NAME] [--check]
+                [--out=FOLDER] PICTURE.png …
 
 Prints class, score and the five likeliest classes of each picture, and saves
 FOLDER/PICTURE.explained.png with the map that the network predicts: one
@@ -20,6 +20,10 @@ METHOD = flags.DEFINE_string(
 CLASS = flags.DEFINE_string(
     'class', '', 'Class that the maps are to be of, by name or number, instead '
     'of the predicted one; of a network that has a map for each.',
+)
+CHECK = flags.DEFINE_bool(
+    'check', False, 'Whether each map is compared with a coarse one that is '
+    'computed, and doubtful ones are named.',
 )
 OUT = flags.DEFINE_string('out', '.', 'Folder for the pictures with maps.')
 
@@ -44,7 +48,9 @@ def _explain(config, workdir: str, *paths: str) -> None:
   if wanted.isdigit() and wanted not in model.class_names:
     wanted = int(wanted)
   try:
-    explained = model.predict(images, None if wanted == '' else wanted)
+    explained = model.predict(
+        images, None if wanted == '' else wanted, check=CHECK.value
+    )
   except InputError as error:
     if wanted == '':
       raise
@@ -72,11 +78,28 @@ def _explain(config, workdir: str, *paths: str) -> None:
           ),
       )
       print(f'\nMap: {target}')
+      if explained.trusted is not None:
+        print(_checked(model.guard, explained, i))
   if explained.attribution is None:
     print(f'\n{model.method} predicts no map.')
   else:
     r2 = 'not measured' if model.map_r2 is None else f'{model.map_r2:.3f}'
     print(f'\n{model.about_map}\nMap R2 on validation images: {r2}.')
+
+
+def _checked(guard, explained, i: int) -> str:
+  """Says whether a map is to be trusted, and by what."""
+  far, limit = explained.disagreement[i], guard.threshold
+  if explained.trusted[i]:
+    return (
+        f'Checked with {guard.evaluations} evaluations: the map is as near to '
+        f'what they say as usual ({far:.2f}; up to {limit:.2f} is).'
+    )
+  return (
+      f'DOUBTFUL: {guard.evaluations} evaluations say something else than '
+      f'this map ({far:.2f}; {100 * guard.false_alarms:g} % of the validation '
+      f'images are beyond {limit:.2f}).'
+  )
 
 
 def _title(class_names: tuple[str, ...], explained, i: int) -> str:

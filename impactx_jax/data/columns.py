@@ -15,6 +15,7 @@ user's own reaches the method's loss without a line changed in between:
 | scalar | any other, such as group | numbers [N] |
 """
 
+from impactx_jax import rng
 import numpy as np
 
 Columns = dict[str, np.ndarray]
@@ -65,6 +66,18 @@ def for_device(name: str, values: np.ndarray) -> np.ndarray:
 def rows(columns: Columns, chosen: np.ndarray) -> Columns:
   """Returns the chosen rows, by number or bool [N], of every column."""
   return {name: column[chosen] for name, column in columns.items()}
+
+
+def sample(columns: Columns, count: int, seed: int) -> Columns:
+  """Draws examples to evaluate, by their ids; more of them include fewer.
+
+  Args:
+    columns: With `id`.
+    count: How many, at most.
+    seed: Of the run.
+  """
+  priority = rng.uniform_by_id(seed, 'evaluation', columns['id'])
+  return rows(columns, np.argsort(priority, kind='stable')[:count])
 
 
 def count(columns: Columns) -> int:

@@ -55,7 +55,7 @@ def measure(
   """
   options = config.evaluation
   method, variables = network
-  columns = _chosen(dataset.test, options.num_images, config.seed)
+  columns = column_lib.sample(dataset.test, options.num_images, config.seed)
   images = column_lib.to_float(columns['image'])
   logits, predicted = _answers(network, columns, options.batch_size)
   masker = explaining.masker(config.attribution, dataset.train['image'])
@@ -126,13 +126,6 @@ def measure(
       values=values,
       randomised_accuracy=accuracies,
   )
-
-
-def _chosen(columns: Columns, count: int, seed: int) -> Columns:
-  """Draws examples by their ids; more of them include fewer."""
-  priority = rng.uniform_by_id(seed, 'evaluation', columns['id'])
-  rows = np.argsort(priority, kind='stable')[:count]
-  return column_lib.rows(columns, rows)
 
 
 def _answers(
@@ -298,7 +291,9 @@ def localise(
 ) -> Values:
   """Measures EPG and IoU; the threshold is chosen on validation images."""
   options = config.evaluation
-  held_out = _chosen(dataset.validation, options.num_images, config.seed)
+  held_out = column_lib.sample(
+      dataset.validation, options.num_images, config.seed
+  )
   _, classes = _answers(network, held_out, options.batch_size)
   images = column_lib.to_float(held_out['image'])
   num_classes = len(dataset.class_names)

@@ -6,6 +6,7 @@
                          that need them, maps_other_class/, maps_weighted/
   DIR/<method>/          stage two: checkpoints, summary.json
   DIR/<…>/test.json      what a trained network says of the test split
+  DIR/<method>/guard.json  when its maps are to be trusted, see evaluation.guard
   DIR/report/            index.html, panels.png, metrics.json
 
 Each has the config it was begun with, and its last file (summary.json,
@@ -30,7 +31,8 @@ from impactx_jax.training import checkpoints
 from ml_collections import ConfigDict
 
 CLASSIFIER, REPORT = 'classifier', 'report'  # Folders of a workdir.
-SUMMARY, METRICS, TEST = 'summary.json', 'metrics.json', 'test.json'
+SUMMARY, METRICS = 'summary.json', 'metrics.json'
+TEST, GUARD = 'test.json', 'guard.json'
 # The sections of the config that decide what a stage makes.
 DATA_SECTIONS = ('seed', 'data', 'model', 'classifier')
 MAP_SECTIONS = (*DATA_SECTIONS, 'attribution')

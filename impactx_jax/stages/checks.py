@@ -16,6 +16,7 @@ from impactx_jax.bounds import Range
 from impactx_jax.configs import common
 from impactx_jax.data import maps as map_data
 from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import guard
 from impactx_jax.stages import artefact
 from impactx_jax.stages import configs
 from impactx_jax.training import history
@@ -61,6 +62,8 @@ BOUNDS: dict[str, bounds.Bounds] = {
         'region': Range(0),
         'draws': Range(1),
         'noise': Range(0),
+        'guard_images': Range(1),
+        'guard_false_alarms': Range(0, 1, above=True, below=True),
     },
 }
 
@@ -85,6 +88,7 @@ def check(config: ConfigDict) -> None:
         f'--config.{section}.training.select',
     )
   explaining.check(config.attribution)
+  guard.check(config.evaluation)
   size = tuple(config.data.image_size)
   if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
     raise InputError(

@@ -1,5 +1,6 @@
 """Evaluation: the test split, the maps, and the report of both."""
 
+import dataclasses
 from typing import Any
 
 from absl import logging
@@ -12,6 +13,7 @@ from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
 from impactx_jax.evaluation import accuracy
 from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import guard
 from impactx_jax.evaluation import measure_maps
 from impactx_jax.report import console
 from impactx_jax.report import figures
@@ -102,6 +104,7 @@ def measure(
         trained.restore(run.classifier),
     )
     metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
+    metrics['guard'] = _guard(run, dataset, network, measured)
   metrics['provenance'] = provenance.collect()
   if not parallel.is_main_process():
     return metrics
@@ -165,6 +168,34 @@ def test(run: Run, name: str) -> dict[str, Any]:
   if parallel.is_main_process():
     files.write_json(path, found)
   return found
+
+
+def _guard(
+    run: Run,
+    dataset: sources.Dataset,
+    network: trained.Network,
+    measured: measure_maps.Measured,
+) -> dict[str, Any] | None:
+  """Calibrates the guard of the method's own map, and keeps it beside it.
+
+  Returns:
+    The guard, and `alarms`, the share of the measured test images that it warns
+    of; None where there can be no guard.
+  """
+  result = run.trained(run.config.method.name)
+  found = guard.calibrate(run.config, dataset, network)
+  if found is None:
+    return None
+  values = guard.of_images(
+      found, network, measured.images, run.config.evaluation.batch_size
+  )
+  content = dataclasses.asdict(found)
+  if parallel.is_main_process():
+    files.write_json(
+        result.directory / artefact.GUARD,
+        content | {'digest': result.load()['digest']},
+    )
+  return content | {'alarms': float(np.mean(values > found.threshold))}
 
 
 def has_maps(network: trained.Network, dataset: sources.Dataset) -> bool:

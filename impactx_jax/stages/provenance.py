@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
 
 def _git_commit() -> str:
   """The checkout's commit, with '+' if it has changes; '' elsewhere."""
-  folder = pathlib.Path(__file__).parents[1]
+  folder = pathlib.Path(__file__).parents[2]
 
   def git(*arguments):
     return subprocess.run(

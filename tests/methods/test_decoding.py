@@ -132,7 +132,7 @@ def test_a_complete_map_sums_to_what_hiding_the_image_takes(
 
 BAD = [
     ({'decoder_sees': 'gradients'}, {}, ("'gradient'", 'decoder_sees=')),
-    ({'decoder_classes': 'both'}, {}, ("'both'", 'one, all', 'decoder_classes=')),
+    ({'decoder_classes': 'both'}, {}, ('all, one', 'decoder_classes=')),
     ({'completeness': True}, {}, ("'max_abs'", 'map_scaling=pixels')),
     (
         {'completeness': True, 'map_scaling': 'pixels'},

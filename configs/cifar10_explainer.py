@@ -1,0 +1,28 @@
+"""A learned explainer of LeNet-5 on CIFAR-10: maps of A in one pass.
+
+  impactx --config=configs/cifar10_explainer.py --workdir=DIR \
+      --config.data.data_dir=DATA_DIR
+
+D learns from A's maps of the training images (500 evaluations each, averaged
+over cells of 4x4 pixels) and sees A's features and one backward pass. The class
+is A's own.
+"""
+
+from impactx_jax.configs import cifar10_lenet5
+
+
+def get_config():
+  """Returns the recipe: A as in cifar10_lenet5."""
+  config = cifar10_lenet5.get_config()
+  config.attribution.max_evals = 500
+  config.method.name = 'explainer'
+  config.method.map_cell = 4
+  config.method.map_channels = 1
+  training = config.method.training
+  training.batch_size = 128
+  training.learning_rate = 0.002
+  training.epochs = 12
+  # A picture is mirrored and shifted with its map, but what D sees of A is not.
+  training.flip = False
+  training.crop_padding = 0
+  return config
