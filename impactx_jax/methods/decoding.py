@@ -7,6 +7,8 @@ the classifier does, nor with the class that is asked for.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from attribution.decoder import MapDecoder
+from attribution.decoder import Views
 from attribution.errors import InputError
 from attribution.maskers import BLUR
 from attribution.maskers import Masker
@@ -16,7 +18,6 @@ from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
 from impactx_jax.methods import base
-from impactx_jax.models import decoders
 from impactx_jax.models import impactx as networks
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ class Decoding(NamedTuple):
   """
 
   module: nn.Module
-  see: Callable[..., decoders.Views] | None
+  see: Callable[..., Views] | None
   read: Callable[..., jax.Array]
   of_class: bool
 
@@ -90,7 +91,7 @@ def create(
   cell, count = options.map_cell, 1
   if classes == 'all':
     count = problem.num_classes
-  build = networks.Decoder if sees == 'code' else decoders.FeatureDecoder
+  build = networks.Decoder if sees == 'code' else MapDecoder
   classifier = models.create_classifier(config.model, problem.num_classes)
   masker = hidden(config.attribution)
 
@@ -142,8 +143,8 @@ def create(
     ]
     if code is not None:
       seen.append(code)
-    return decoders.Views(
-        stem, features, jnp.concatenate(seen, axis=-1),
+    return Views(
+        jnp.concatenate(seen, axis=-1), stem, features,
         **(slopes(a, images, stem, classes) if sees == 'gradient' else {}),
     )
 

@@ -31,7 +31,27 @@ def summary(metrics: dict[str, Any]) -> str:
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + table(
       *networks(metrics)
   )
-  return text + _maps(metrics['maps']) if 'maps' in metrics else text
+  if 'maps' not in metrics:
+    return text
+  text += _maps(metrics['maps'])
+  return f'{text}\n\n{guard(metrics)}' if metrics.get('guard') else text
+
+
+def guard(metrics: dict[str, Any]) -> str:
+  """Says what the guard does and finds; '' where there is none.
+
+  Args:
+    metrics: What `metrics.json` has.
+  """
+  found = metrics.get('guard')
+  if not found:
+    return ''
+  return (
+      f'A check on a grid of {found["grid"]}x{found["grid"]} cells warns of '
+      f'{100 * found["alarms"]:.1f} % of the predicted maps of these test '
+      f'images; of {found["images"]} validation images it is set to warn of '
+      f'{100 * found["false_alarms"]:g} %.'
+  )
 
 
 def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -79,6 +79,7 @@ def render(
       gallery=_gallery(measured, class_names) if measured else [],
       class_names=class_names,
       about_map=about_map,
+      guard=console.guard(metrics),
       training=figures.svg(figures.training(histories)),
       per_class=figures.svg(by_class),
       config=json.dumps(config, indent=2, sort_keys=True),
