@@ -1,6 +1,7 @@
 """The attribution service: from a scoring function to maps in shards.
 
-`explain` is for any JAX model; the rest is what a training run needs.
+`explain` and `learn` are for any JAX model; the rest is what a training run
+needs.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from attribution import model_fn
 from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers import Layers
+from attribution.learning import Learned as Learned
+from attribution.learning import learn as learn
 from attribution.maskers import Masker
 import jax
 import numpy as np

@@ -132,11 +132,11 @@ def learn(
     raise InputError(
         f'Images of shape {images.shape}: give some, [N, H, W, C].'
     )
+  classes = model_fn.inspect(score, variables, images.shape[1:]).num_classes
   labels = top(variables, images) if labels is None else np.asarray(labels)
   side = cell or max(1, min(images.shape[1:3]) // 8)
   _check(images, labels, maps, objective, found, side, batch_size, held_out)
   batched.check_labels(labels, score, variables, images.shape[1:])
-  classes = model_fn.inspect(score, variables, images.shape[1:]).num_classes
   evaluations = 0
   if objective == 'maps' and maps is None:
     maps = explainers.create(

@@ -184,7 +184,7 @@ def batched(
         labels.reshape(len(labels), -1).astype(np.int32),
         size=rows * count,
     )
-    return maps.reshape(*images.shape, *classes)
+    return maps.reshape(*maps.shape[:4], *classes)
 
   return explain
 

@@ -61,12 +61,14 @@ class Decoding(NamedTuple):
     read: (cells, variables of A, images, classes) -> cells [B, h, w, C'] of
       these classes.
     of_class: Whether the map depends on the class.
+    score: (variables of A, images, classes int [B]) -> what is explained, [B].
   """
 
   module: nn.Module
   see: Callable[..., Views] | None
   read: Callable[..., jax.Array]
   of_class: bool
+  score: Callable[..., jax.Array]
 
 
 def create(
@@ -95,10 +97,14 @@ def create(
   classifier = models.create_classifier(config.model, problem.num_classes)
   masker = hidden(config.attribution)
 
-  def score(logits, classes):
+  def of_logits(logits, classes):
     if config.attribution.explained_output == 'probability':
       logits = tasks.TASKS[problem.task].probabilities(logits)
     return jnp.take_along_axis(logits, classes[:, None], axis=-1)[:, 0]
+
+  def score(a, images, classes):
+    a = jax.lax.stop_gradient(base.flax_variables(a))
+    return of_logits(classifier.apply(a, images).logits, classes)
 
   def stem_of(a, images):
     return classifier.apply(a, images, method=lambda net, x: net.trunk.stem(x))
@@ -118,7 +124,7 @@ def create(
 
     def half_way(images, further):
       _, found = after_stem(a, stem_of(a, images) + further)
-      return score(found.logits, classes).sum()
+      return of_logits(found.logits, classes).sum()
 
     of_image, of_stem = jax.grad(half_way, argnums=(0, 1))(
         background + missing / 2, jnp.zeros_like(stem)
@@ -155,11 +161,9 @@ def create(
           cells, classes[:, None, None, None, None], axis=-1
       )[..., 0]
     if options.completeness:
-      a = jax.lax.stop_gradient(base.flax_variables(a))
-      change = jnp.subtract(*(
-          score(classifier.apply(a, x).logits, classes)
-          for x in (images, masker.background(images))
-      ))
+      change = score(a, images, classes) - score(
+          a, masker.background(images), classes
+      )
       # In units of `map_scaling` 'pixels' the mean of a map is its sum.
       lacks = change - cells.mean(axis=(1, 2)).sum(axis=-1)
       cells += lacks[:, None, None, None] / channels
@@ -176,6 +180,7 @@ def create(
       of_class=(
           sees == 'gradient' or classes == 'all' or options.completeness
       ),
+      score=score,
   )
 
 

@@ -1,11 +1,16 @@
 """A learned explainer of a network that stays as it is: D alone, no C.
 
 Its class is A's own, so its accuracy is A's to the last image; what it learns
-is to predict, in one pass, the maps that `config.attribution` makes of A.
+is to predict, in one pass, the maps that `config.attribution` makes of A, or
+FastSHAP's objective, which needs no maps.
 """
+
+import math
+from typing import Any
 
 from attribution import explainers
 from attribution.errors import InputError
+from attribution.explainers import fastshap
 from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
@@ -19,14 +24,19 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+OBJECTIVES = ('maps', 'fastshap')
+OF_MAPS = ('maps', 'map_scaling', 'map_channels', 'map_cell')
 OPTIONS = decoding.OPTIONS | {
-    name: second_branch.OPTIONS[name]
-    for name in ('maps', 'map_scaling', 'map_channels', 'map_cell')
-}
+    # What D learns from: stored 'maps', or 'fastshap', sets of cells that are
+    # drawn and shown to A in each step, for which no maps are made.
+    'explainer_objective': 'maps',
+    # Such sets an image and step; even.
+    'fastshap_samples': 8,
+} | {name: second_branch.OPTIONS[name] for name in OF_MAPS}
 BOUNDS: bounds.Bounds = {
-    name: second_branch.BOUNDS[name]
-    for name in OPTIONS if name in second_branch.BOUNDS
-}
+    'explainer_objective': bounds.Choice('objective', OBJECTIVES),
+    'fastshap_samples': bounds.Range(2),
+} | {name: second_branch.BOUNDS[name] for name in OF_MAPS}
 SEES, CLASSES = 'gradient', 'all'  # Where the config does not say.
 
 
@@ -40,6 +50,8 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   options, task = config.method, tasks.TASKS[problem.task]
   decoder = decoding.create(config, problem, sees=SEES, classes=CLASSES)
   scores = baseline.from_variables(config, problem.num_classes)
+  masker = decoding.hidden(config.attribution)
+  learns_sets = options.explainer_objective == 'fastshap'
 
   def forward(params, a, images, classes=None):
     logits = scores(a, images).logits
@@ -47,37 +59,59 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     cells = decoder.module.apply(
         {'params': params}, decoder.see(a, images, classes)
     )
-    return logits, decoder.read(cells, a, images, classes)
+    cells = decoder.read(cells, a, images, classes)
+    if learns_sets:  # They sum to a difference of scores.
+      cells /= math.prod(cells.shape[1:])
+    return logits, cells, classes
+
+  def finished(cells, a, images, classes):
+    if learns_sets:
+      ends = (
+          decoder.score(a, x, classes)
+          for x in (images, masker.background(images))
+      )
+      cells = fastshap.complete(cells[..., 0], *ends)[..., None]
+      cells /= options.map_cell**2  # Of a cell's value, that of its pixels.
+    return losses.spread(cells, options.map_cell)
 
   def init(key, a):
     a = jax.tree.map(jnp.asarray, a)
     seen = decoder.see(a, base.zeros(problem), jnp.zeros(1, jnp.int32))
     return decoder.module.init(key, seen)['params'], {second_branch.FROZEN: a}
 
-  def loss(params, collections, batch, key):
+  def of_maps(params, a, batch, key):
     del key
-    logits, cells = forward(
-        params, collections[second_branch.FROZEN], batch['image'],
-        batch['explained'],
-    )
-    mse = losses.map_mse(cells, losses.pool(batch['map'], options.map_cell))
-    metrics = base.task_metrics(task, logits, batch)
-    metrics |= base.mean_metrics(loss=mse, map_mse=mse)
-    return mse.mean(), base.Aux(collections, metrics)
+    logits, cells, _ = forward(params, a, batch['image'], batch['explained'])
+    error = losses.map_mse(cells, losses.pool(batch['map'], options.map_cell))
+    return logits, error, base.mean_metrics(map_mse=error)
 
-  def predict(variables, batch):
-    logits, cells = forward(
-        variables['params'], variables['collections'][second_branch.FROZEN],
-        batch['image'],
+  def of_sets(params, a, batch, key):
+    images, (of_class, key) = batch['image'], jax.random.split(key)
+    classes = jax.random.randint(
+        of_class, (len(images),), 0, problem.num_classes
     )
-    return base.Prediction(logits, losses.spread(cells, options.map_cell))
+    logits, cells, _ = forward(params, a, images, classes)
+    samples = options.fastshap_samples
+    error = fastshap.loss(
+        cells[..., 0], images, masker.background(images),
+        lambda x: decoder.score(a, x, classes.repeat(samples + 2)),
+        key, samples=samples,
+    )
+    return logits, error, {}
 
-  def map_of(variables, batch, classes):
-    _, cells = forward(
-        variables['params'], variables['collections'][second_branch.FROZEN],
-        batch['image'], classes,
+  def loss(params, collections, batch, key):
+    learn = of_sets if learns_sets else of_maps
+    logits, error, metrics = learn(
+        params, collections[second_branch.FROZEN], batch, key
     )
-    return losses.spread(cells, options.map_cell)
+    metrics |= base.task_metrics(task, logits, batch)
+    metrics |= base.mean_metrics(loss=error)
+    return error.mean(), base.Aux(collections, metrics)
+
+  def explained(variables, batch, classes=None):
+    a, images = variables['collections'][second_branch.FROZEN], batch['image']
+    logits, cells, classes = forward(variables['params'], a, images, classes)
+    return logits, finished(cells, a, images, classes)
 
   def of_a(variables):
     a = variables['collections'][second_branch.FROZEN]
@@ -91,7 +125,12 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       lambda variables, x: a_scores(of_a(variables), x).logits,
   )
   return base.Method(
-      task, init, loss, predict, map_of=map_of, layers=layers,
+      task,
+      init,
+      loss,
+      lambda variables, batch: base.Prediction(*explained(variables, batch)),
+      map_of=lambda *arguments: explained(*arguments)[1],
+      layers=layers,
       parts={'M': impactx.PARTS['M'], 'D': (('params',),)},
   )
 
@@ -106,6 +145,40 @@ def check(config: ConfigDict) -> None:
         'code its decoder could see. Take features or gradient with '
         '--config.method.decoder_sees=NAME, or train impactx.'
     )
+  if config.method.explainer_objective == 'fastshap':
+    _check_fastshap(config)
+
+
+def _check_fastshap(config: ConfigDict) -> None:
+  """Raises InputError for settings that FastSHAP's objective cannot have."""
+  options, masker = config.method, config.attribution.masker
+  if decoding.hidden(config.attribution).name != masker:
+    raise InputError(
+        f'The masker {masker!r} is not one whose hidden image the step can '
+        'make on the device, as explainer_objective=fastshap needs. Take '
+        '--config.attribution.masker=blur or constant, or learn from maps with '
+        '--config.method.explainer_objective=maps.'
+    )
+  if options.fastshap_samples % 2:
+    raise InputError(
+        f'config.method.fastshap_samples is {options.fastshap_samples}; a set '
+        'and its complement are drawn together, so it must be even.',
+        '--config.method.fastshap_samples', 'N',
+    )
+  wanted = {'maps': 'true_class', 'map_channels': 1, 'completeness': False}
+  for field, value in wanted.items():
+    if options[field] != value:
+      raise InputError(
+          f'config.method.{field} is {options[field]!r}, and what '
+          'explainer_objective=fastshap learns are complete values of cells, '
+          f'for all channels together, from no maps. Take '
+          f'--config.method.{field}={value}.'
+      )
+  if options.map_cell == 1:
+    raise InputError(
+        'explainer_objective=fastshap shows cells of several pixels. Take '
+        '--config.method.map_cell=N, such as an eighth of the side.'
+    )
 
 
 def about(options: ConfigDict) -> str:
@@ -117,13 +190,25 @@ def about(options: ConfigDict) -> str:
   )
 
 
+def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
+  """Counts the evaluations for its maps, or of the sets that A was shown."""
+  if config.method.explainer_objective == 'maps':
+    return maps * base.evaluations(config.attribution)
+  batch_size = config.method.training.batch_size
+  steps = summary['examples']['train'] // batch_size * len(summary['history'])
+  return steps * batch_size * (config.method.fastshap_samples + 2)
+
+
 METHOD = base.Spec(
     create,
     'A, learned explainer',
     options=OPTIONS,
     check=check,
     check_data=decoding.check_data,
-    maps=lambda options: 'true_class',
+    maps=lambda options: (
+        'true_class' if options.explainer_objective == 'maps' else ''
+    ),
     about=about,
     published=lambda options: None,
+    cost=cost,
 )

@@ -1,6 +1,7 @@
 """The learned explainer: A as it is, and a decoder that sees A."""
 
 from attribution.errors import InputError
+from attribution.maskers import BLUR
 from impactx_jax import losses
 from impactx_jax import methods
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tests.methods.methods_fixtures import NUM_CLASSES
 from tests.methods.methods_fixtures import PROBLEM
+from tests.methods.methods_fixtures import Trainer
 from tests.methods.methods_fixtures import init
 from tests.methods.methods_fixtures import make_batch
 from tests.methods.methods_fixtures import make_classifier
@@ -19,7 +21,7 @@ CLASSES = jnp.arange(8) % NUM_CLASSES
 
 
 def make(**changes):
-  config = make_config('explainer', map_cell=4, **changes)
+  config = make_config('explainer', **({'map_cell': 4} | changes))
   method = methods.create('explainer', config, PROBLEM)
   a = make_classifier(config)
   return method, init(method, a), a, config
@@ -99,3 +101,61 @@ def test_there_is_no_code_to_see():
   config = make_config('explainer', decoder_sees='code')
   with pytest.raises(InputError, match="no LEP.*--config.method.decoder_sees"):
     methods.find('explainer').check(config)
+
+
+def make_of_sets(**changes):
+  return make(
+      explainer_objective='fastshap', map_channels=1, map_cell=8, **changes
+  )
+
+
+def test_without_maps_it_learns_what_sets_of_cells_are_worth():
+  method, _, a, config = make_of_sets()
+  assert methods.find('explainer').maps(config.method) == ''
+  batch = {k: v for k, v in BATCH.items() if k not in ('map', 'explained')}
+  trainer = Trainer(method, config, 'explainer', a)
+  losses_ = [trainer.step(batch)['loss'] for _ in range(40)]
+  assert np.mean(losses_[-5:]) < 0.9 * np.mean(losses_[:5])
+  # Complete, of whatever class.
+  found = method.map_of(trainer.variables, batch, CLASSES)
+  assert found.shape == (8, 32, 32, 1)
+  baseline = methods.create('baseline', config, PROBLEM)
+  change = [
+      jax.nn.softmax(baseline.predict(a, {'image': x}).logits)[
+          np.arange(8), CLASSES
+      ] for x in (BATCH['image'], BLUR.background(BATCH['image']))
+  ]
+  np.testing.assert_allclose(
+      found.sum(axis=(1, 2, 3)), change[0] - change[1], atol=1e-5
+  )
+
+
+def test_its_evaluations_are_counted():
+  _, _, _, config = make_of_sets(fastshap_samples=4)
+  config.method.training.batch_size = 10
+  summary = {'examples': {'train': 45}, 'history': [{}] * 3}
+  spec = methods.find('explainer')
+  assert spec.cost(config, summary, 0) == 4 * 10 * 3 * (4 + 2)
+  config.method.explainer_objective = 'maps'
+  assert spec.cost(config, summary, 7) == 7 * config.attribution.max_evals
+
+
+@pytest.mark.parametrize(('changes', 'masker', 'parts'), [
+    ({}, 'mean', ("'mean'", '--config.attribution.masker=blur')),
+    ({}, 'inpaint_ns', ('inpaint_ns', 'explainer_objective=maps')),
+    ({'fastshap_samples': 3}, 'blur', ('even', 'fastshap_samples=N')),
+    ({'map_channels': 0}, 'blur', ('--config.method.map_channels=1',)),
+    ({'maps': 'shuffled'}, 'blur', ('--config.method.maps=true_class',)),
+    ({'map_cell': 1}, 'blur', ('--config.method.map_cell=N',)),
+    ({'explainer_objective': 'shap'}, 'blur', ('fastshap, maps',)),
+])
+def test_what_its_objective_cannot_have_is_refused(changes, masker, parts):
+  options = dict(
+      explainer_objective='fastshap', map_channels=1, map_cell=8
+  ) | changes
+  config = make_config('explainer', **options)
+  config.attribution.masker = masker
+  with pytest.raises(InputError) as error:
+    methods.find('explainer').check(config)
+  for part in parts:
+    assert part in str(error.value)
