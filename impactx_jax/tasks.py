@@ -13,6 +13,7 @@ from impactx_jax import losses
 from impactx_jax import rng
 import jax
 import numpy as np
+import optax
 
 Batch = dict[str, jax.Array]
 Counts = dict[str, tuple[jax.Array, jax.Array]]
@@ -26,6 +27,8 @@ class Task:
     name: In `config.data.task`.
     labels: The column with the truth.
     loss: Logits [B, K], batch -> the loss of each example, float [B].
+    distillation: Logits [B, K], a teacher's probabilities -> the same loss with
+      these in the place of the truth.
     probabilities: Logits [N, K] -> float [N, K] in [0, 1].
     answer: Logits [N, K] -> what is predicted, as the truth is written.
     top: Logits [N, K] -> the class that is explained of each image, int [N].
@@ -44,6 +47,7 @@ class Task:
   name: str
   labels: str
   loss: Callable[[jax.Array, Batch], jax.Array]
+  distillation: Callable[[jax.Array, jax.Array], jax.Array]
   probabilities: Callable[[Any], Any]
   answer: Callable[[Any], Any]
   top: Callable[[Any], Any]
@@ -84,6 +88,7 @@ def _classification() -> Task:
       name='classification',
       labels='label',
       loss=loss,
+      distillation=optax.softmax_cross_entropy,
       probabilities=jax.nn.softmax,
       answer=_highest,
       top=_highest,
@@ -146,6 +151,7 @@ def _multi_label() -> Task:
       name='multi_label',
       labels='labels',
       loss=loss,
+      distillation=losses.binary_cross_entropy,
       probabilities=jax.nn.sigmoid,
       answer=present,
       top=_highest,

@@ -35,7 +35,7 @@ _TEXT = ('id', 'split', 'file_digest')
 # What batches and shards have of their own.
 RESERVED = (
     'position', 'row', 'weight', 'split', 'classes', 'explained', 'mapped',
-    'base_value', 'full_value', 'file_digest',
+    'teacher', 'base_value', 'full_value', 'file_digest',
 )
 
 

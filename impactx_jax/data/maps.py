@@ -1,12 +1,15 @@
 """Attribution maps as training targets, and which images get one."""
 
+import functools
 import hashlib
 from typing import Any
 
+from attribution.errors import InputError
 from impactx_jax import losses
 from impactx_jax import rng
 from impactx_jax import tasks
 from impactx_jax.data import columns as column_lib
+from impactx_jax.data import masks
 from impactx_jax.data.columns import Columns
 from impactx_jax.data.sources import Dataset
 from ml_collections import ConfigDict
@@ -90,7 +93,7 @@ def share(num_examples: int, count: int, total: int) -> int:
 
 
 def targets(
-    columns: Columns, options: ConfigDict, seed: int
+    columns: Columns, options: ConfigDict, seed: int, num_classes: int = 0
 ) -> dict[str, Columns]:
   """Turns the records of the shards into columns to train on.
 
@@ -103,17 +106,19 @@ def targets(
       the validation images stay what they are, so that what is measured on
       them is the fit to real maps.
     seed: Of the run.
+    num_classes: K, where masks may be of each class.
 
   Returns:
     A column dict for each split, with `map` [N, H, W, C'], and `explained`
     int32 [N], the class whose map it is.
   """
-  maps = losses.targets(
-      columns['map'][..., 0],
+  scaled = functools.partial(
+      losses.targets,
       channels=options.map_channels,
       cell=options.map_cell,
       scaling=options.map_scaling,
   )
+  maps = scaled(columns['map'][..., 0])
   training = columns['split'] == 'train'
   if options.map_scaling == 'global_std':
     maps = maps / (maps[training].std() or np.float32(1))
@@ -129,6 +134,17 @@ def targets(
   train = parts['train']
   if options.maps == 'shuffled':
     train['map'] = shuffled(train['map'], seed)
+  if options.maps == 'mask':
+    objects = masks.masks_of(train, train['explained'], num_classes)
+    if objects is None:
+      raise InputError(
+          "config.method.maps is 'mask', and the data have no masks. Take "
+          '--config.method.maps=true_class.'
+      )
+    channels = columns['map'].shape[3]
+    train['map'] = scaled(np.repeat(
+        objects[..., None].astype(np.float32), channels, axis=-1
+    ))
   if options.maps == 'random':
     # A value a cell, or the average over cells would take the noise away.
     cells = noise(losses.pool(train['map'], options.map_cell), seed)

@@ -11,11 +11,11 @@ from attribution.maskers import Masker
 from impactx_jax import rng
 from impactx_jax import user_files
 from impactx_jax.data import columns as column_lib
+from impactx_jax.data import masks
 from impactx_jax.data import sources
 from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
-from impactx_jax.evaluation import masks
 from impactx_jax.evaluation import randomisation
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network

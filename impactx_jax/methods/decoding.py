@@ -17,6 +17,7 @@ from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
+from impactx_jax.data import columns as column_lib
 from impactx_jax.methods import base
 from impactx_jax.models import impactx as networks
 import jax
@@ -254,9 +255,16 @@ def check(config: ConfigDict, sees: str = 'code') -> None:
 
 
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
-  """Raises InputError for maps that D cannot have, of images of this size."""
+  """Raises InputError for maps that D cannot have, of these data."""
   height, width = data['image_shape'][:2]
   options = config.method
+  kinds = map(column_lib.kind_of, data.get('columns', ()))
+  if options.maps == 'mask' and column_lib.MASK not in kinds:
+    raise InputError(
+        "config.method.maps is 'mask', and the data have no masks. Take "
+        '--config.method.maps=true_class, or data with masks, such as '
+        '--config.data.name=shapes/easy.'
+    )
   cell = options.map_cell
   if height % cell or width % cell:
     raise InputError(

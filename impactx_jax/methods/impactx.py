@@ -22,6 +22,9 @@ LEP_INITS = ('like_classifier', 'from_classifier', 'scratch')
 OPTIONS = second_branch.OPTIONS | decoding.OPTIONS | {
     # Weight of the explanation in the loss (equation 1).
     'lambda_': 1.0,
+    # Weight in the loss of the probabilities of the classifier that is
+    # explained, as a teacher's: plain distillation, beside its maps or instead.
+    'distillation': 0.0,
     # LEP's start: 'like_classifier' (as A started: from published weights, or
     # at random), 'from_classifier' (A's trained trunk) or 'scratch'. LeNet-5
     # starts at random, so that the first and the last are the same for it;
@@ -32,6 +35,7 @@ OPTIONS = second_branch.OPTIONS | decoding.OPTIONS | {
 }
 BOUNDS: bounds.Bounds = second_branch.BOUNDS | decoding.BOUNDS | {
     'lambda_': bounds.Range(0),
+    'distillation': bounds.Range(0),
     'lep_init': bounds.Choice('initialisation of LEP', LEP_INITS),
     'classifier_hidden': bounds.Range(0),
 }
@@ -84,6 +88,10 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
         params, collections, batch['image'], batch.get('explained'), key
     )
     total, metrics = equation_1(task, logits, cells, batch, options.map_cell)
+    if options.distillation:
+      taught = task.distillation(logits, batch['teacher'])
+      total += batch['distillation'] * taught
+      metrics |= base.mean_metrics(loss=total, distillation=taught)
     return total.mean(), base.Aux(collections, metrics)
 
   def predict(variables, batch):
@@ -262,7 +270,7 @@ def published(options: ConfigDict) -> tuple[str, ...] | None:
 def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps: none where nothing is learned."""
   del summary
-  if not config.method.lambda_:
+  if not config.method.lambda_ or config.method.maps == 'mask':
     return 0
   return maps * base.evaluations(config.attribution)
 
@@ -306,7 +314,7 @@ METHOD = base.Spec(
     create,
     'IMPACTX',
     options=OPTIONS,
-    scalars=('lambda_',),
+    scalars=('lambda_', 'distillation'),
     check=check,
     check_data=decoding.check_data,
     maps=lambda options: (
@@ -333,6 +341,10 @@ CONTROLS = {
         'IMPACTX, shuffled maps', maps='shuffled'
     ),
     'impactx_random': METHOD.variant('IMPACTX, random maps', maps='random'),
+    'impactx_mask': METHOD.variant('IMPACTX, true masks', maps='mask'),
+    'impactx_distilled': METHOD.variant(
+        'IMPACTX, λ = 0, distilled', lambda_=0.0, distillation=1.0
+    ),
     'impactx_other_class': METHOD.variant(
         "IMPACTX, another class's maps", maps='other_class'
     ),

@@ -208,6 +208,12 @@ def check(config: ConfigDict) -> None:
         f'{config.attribution.explainer!r} cannot; it takes '
         f'{", ".join(usable)}.', '--config.attribution.explainer', 'NAME',
     )
+  if config.method.distillation:
+    raise InputError(
+        'impactx_single_stage has no trained classifier whose probabilities it '
+        'could learn. Leave it out with --config.method.distillation=0.0, or '
+        'train impactx.'
+    )
   if config.method.map_scaling == 'global_std':
     raise InputError(
         'impactx_single_stage has no standard deviation of all maps, for it '

@@ -4,6 +4,7 @@ from absl import logging
 from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax.data import maps as map_data
+from impactx_jax.data.columns import Columns
 from impactx_jax.data.columns import count as count_of
 from impactx_jax.evaluation import explaining
 from impactx_jax.stages import maps as maps_stage
@@ -11,6 +12,8 @@ from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages import training_run
 from impactx_jax.stages.runs import Run
+from impactx_jax.training import evaluator
+import numpy as np
 
 
 def train_methods(run: Run) -> None:
@@ -49,7 +52,8 @@ def train_method(run: Run, name: str) -> None:
     _, classifier = trained.restore(run.classifier)
   if run.maps:
     columns = map_data.targets(
-        maps_stage.read_maps(run, data), result.config.method, run.config.seed
+        maps_stage.read_maps(run, data), result.config.method,
+        run.config.seed, len(data['class_names']),
     )
     if spec.unmapped and run_lib.unmapped(run):
       columns = map_data.with_unmapped(
@@ -57,6 +61,8 @@ def train_method(run: Run, name: str) -> None:
       )
   else:
     columns = run_lib.dataset(run).columns()
+  if result.config.method.get('distillation', 0):
+    _add_teacher(run, columns)
   problem = trained.problem_of(
       data,
       examples=count_of(columns['train']),
@@ -68,6 +74,17 @@ def train_method(run: Run, name: str) -> None:
       run, name, problem, columns, data=data,
       made_from=_made_from(run, name), classifier=classifier,
   )
+
+
+def _add_teacher(run: Run, columns: dict[str, Columns]) -> None:
+  """Adds `teacher` [N, K], the probabilities of the explained classifier."""
+  method, variables = trained.restore(run.explained)
+  for part in columns.values():
+    logits = evaluator.predict(
+        method, variables, part, run.config.evaluation.batch_size,
+        attribution=False,
+    ).logits
+    part['teacher'] = np.asarray(method.task.probabilities(logits))
 
 
 def _made_from(run: Run, name: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from attribution.errors import InputError
 from impactx_jax import losses
 from impactx_jax import tasks
 from impactx_jax.configs import common
@@ -355,3 +356,35 @@ def test_the_fit_is_measured_where_there_is_a_map():
   assert found['map_mse'] == pytest.approx(0.25, rel=1e-5)
   variance = (shown[:4] + 0.5).var(axis=0).mean()
   assert found['map_r2'] == pytest.approx(1 - 0.25 / variance, rel=1e-4)
+
+
+def test_the_objects_masks_may_be_the_maps():
+  options = common.get_config().method
+  options.update(maps='mask', map_cell=2)
+  mask = np.zeros((4, 4, 4, 1), np.uint8)
+  mask[:, :2, 1:3] = 255
+  maps_of = np.random.default_rng(0).normal(size=(4, 4, 4, 3, 1))
+  columns = {
+      'id': np.array(list('abcd')),
+      'split': np.array(['train'] * 3 + ['validation']),
+      'image': np.zeros((4, 4, 4, 3), np.uint8),
+      'label': np.zeros(4, np.int32),
+      'classes': np.zeros((4, 1), np.int32),
+      'map': maps_of.astype(np.float32),
+      'mask': mask,
+  }
+  found = maps.targets(columns, options, 0)
+  expected = np.zeros((4, 4))
+  expected[:2] = 1  # Half of both cells above, scaled to the largest.
+  for channel in range(3):
+    np.testing.assert_allclose(found['train']['map'][1, ..., channel], expected)
+  # What is measured on validation images is the fit to real maps.
+  real = common.get_config().method
+  real.map_cell = 2
+  np.testing.assert_array_equal(
+      found['validation']['map'],
+      maps.targets(columns, real, 0)['validation']['map'],
+  )
+  del columns['mask']
+  with pytest.raises(InputError, match='no masks.*maps=true_class'):
+    maps.targets(columns, options, 0)

@@ -3,9 +3,9 @@
 import dataclasses
 
 from attribution.maskers import Masker
+from impactx_jax.data import masks
 from impactx_jax.data import sources
 from impactx_jax.evaluation import explaining
-from impactx_jax.evaluation import masks
 from impactx_jax.evaluation import measure_maps
 from impactx_jax.evaluation import randomisation
 from impactx_jax.report import page

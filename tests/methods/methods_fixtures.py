@@ -59,6 +59,7 @@ def make_batch(count=8, channels=3, seed=7):
       'label': jnp.arange(count, dtype=jnp.int32) % NUM_CLASSES,
       'explained': jnp.arange(count, dtype=jnp.int32) % NUM_CLASSES,
       'map': jax.random.normal(keys[1], (count, *SHAPE[:2], channels)),
+      'teacher': jnp.full((count, NUM_CLASSES), 1 / NUM_CLASSES),
       'position': jnp.arange(count, dtype=jnp.int32),
       'row': jnp.arange(count, dtype=jnp.int32),
   }

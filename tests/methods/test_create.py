@@ -88,10 +88,12 @@ def test_another_problem_is_another_method(problem):
 
 def test_the_scalars_are_the_configs():
   assert methods.scalars('impactx', make_config(lambda_=0.3)) == {
-      'lambda_': 0.3
+      'lambda_': 0.3, 'distillation': 0.0
   }
   config = methods.config_of(methods.CONTROL, make_config(lambda_=0.3))
-  assert methods.scalars(methods.CONTROL, config) == {'lambda_': 0.0}
+  assert methods.scalars(methods.CONTROL, config) == {
+      'lambda_': 0.0, 'distillation': 0.0
+  }
   assert methods.scalars('abn', config) == {}
 
 

@@ -6,6 +6,7 @@ from impactx_jax import methods
 from impactx_jax.methods import decoding
 from impactx_jax.methods import impactx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.methods.methods_fixtures import NUM_CLASSES
@@ -34,7 +35,7 @@ def test_loss_is_equation_1(name, weight, expected):
   method, classifier = make_method(name, config)
   variables, batch = init(method, classifier), make_batch()
   value, aux, _ = loss_of(
-      method, variables, batch, **methods.scalars(name, config)
+      method, variables, batch, methods.scalars(name, config)['lambda_']
   )
   prediction = predict(method, variables, batch)
   classification = losses.cross_entropy(prediction.logits, batch['label'])
@@ -206,3 +207,31 @@ def test_of_several_labels_the_first_term_is_their_cross_entropy():
   assert aux.metrics.keys() == {
       'loss', 'accuracy', 'cross_entropy', 'f1', 'map_mse'
   }
+
+
+def test_a_teachers_probabilities_may_be_learned():
+  method, classifier = make_method(distillation=1.0, map_cell=4)
+  variables, batch = init(method, classifier), make_batch()
+  logits = np.asarray(predict(method, variables, batch).logits)
+  teacher = np.random.default_rng(0).dirichlet(np.ones(4), 8)
+  batch = batch | {'teacher': jnp.asarray(teacher, jnp.float32)}
+  without, _, _ = loss_of(
+      method, variables, batch | {'distillation': jnp.float32(0)}
+  )
+  found, aux, _ = loss_of(
+      method, variables, batch | {'distillation': jnp.float32(0.5)}
+  )
+  log = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  expected = -(teacher * log).sum(-1)
+  assert found - without == pytest.approx(0.5 * expected.mean(), rel=1e-4)
+  assert aux.metrics['distillation'][0] == pytest.approx(
+      expected.sum(), rel=1e-4
+  )
+
+
+def test_masks_are_refused_where_there_are_none():
+  config = make_config(maps='mask')
+  data = {'image_shape': (32, 32, 3), 'columns': ['image', 'label']}
+  with pytest.raises(InputError, match='no masks.*maps=true_class'):
+    decoding.check_data(config, data)
+  decoding.check_data(config, data | {'columns': ['image', 'mask']})

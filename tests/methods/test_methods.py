@@ -24,6 +24,8 @@ CONTROLS = {
     'impactx_shuffled': {'maps': 'shuffled'},
     'impactx_random': {'maps': 'random'},
     'impactx_other_class': {'maps': 'other_class'},
+    'impactx_mask': {'maps': 'mask'},
+    'impactx_distilled': {'lambda_': 0.0, 'distillation': 1.0},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
     'wae': {'map_cell': 1, 'map_channels': 0},  # It sees maps as they are.
 }
