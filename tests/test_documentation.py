@@ -266,6 +266,16 @@ def snippets() -> dict[str, str]:
   return dict(re.findall(snippet, text, re.DOTALL | re.MULTILINE))
 
 
+def test_the_snippet_that_learns_runs():
+  text = (ROOT / 'docs' / 'explain.md').read_text()
+  _, _, text = text.partition('## Learn to explain')
+  code = re.search(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+  finished = run_alone(code.group(1))
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout.split()[:4] == ['(8,', '16,', '16,', '1)']
+  assert finished.stdout.split()[-1] == str(64 * 50)
+
+
 # The module without which a snippet is not run.
 NEEDS = {
     'Flax Linen': 'flax.linen',

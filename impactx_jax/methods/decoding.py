@@ -32,6 +32,8 @@ OPTIONS = {
     # half-way to the hidden image, times what that lacks. '': 'code', but
     # 'gradient' of explainer, which has no LEP.
     'decoder_sees': '',
+    # Backward passes for that gradient, at so many points on the way.
+    'gradient_points': 1,
     # 'one' map, or 'all': one for each class, learned at the explained class
     # and read at the predicted one or any other. '': 'one', but 'all' of
     # explainer.
@@ -47,6 +49,7 @@ OPTIONS = {
 BOUNDS: bounds.Bounds = {
     'decoder_sees': bounds.Choice('view of the decoder', ('', *SEES)),
     'decoder_classes': bounds.Choice('maps of the decoder', ('', *CLASSES)),
+    'gradient_points': bounds.Range(1),
     'decoder_start': bounds.Range(1),
     'decoder_filters': bounds.Range(1),
 }
@@ -119,16 +122,24 @@ def create(
     )
 
   def slopes(a, images, stem, classes):
-    # Half-way, where what is hidden matters as much as what is seen.
     background = masker.background(images)
     missing = images - background
 
-    def half_way(images, further):
+    def at(images, further):
       _, found = after_stem(a, stem_of(a, images) + further)
       return of_logits(found.logits, classes).sum()
 
-    of_image, of_stem = jax.grad(half_way, argnums=(0, 1))(
-        background + missing / 2, jnp.zeros_like(stem)
+    # One point is half-way, where what is hidden matters as much as what is
+    # seen; more are spread evenly, as those of integrated gradients.
+    count = options.gradient_points
+    of_image, of_stem = jax.tree.map(
+        lambda *slopes: sum(slopes) / count,
+        *(
+            jax.grad(at, argnums=(0, 1))(
+                background + (i + 0.5) / count * missing, jnp.zeros_like(stem)
+            )
+            for i in range(count)
+        ),
     )
     of_image = (of_image * missing).sum(-1, keepdims=True)
     return {

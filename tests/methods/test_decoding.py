@@ -4,6 +4,7 @@ from attribution.errors import InputError
 from attribution.maskers import Masker
 from impactx_jax import losses
 from impactx_jax import methods
+from impactx_jax.methods import decoding
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,28 @@ def test_a_complete_map_sums_to_what_hiding_the_image_takes(
   maps = np.full((1, 32, 32, 3), 0.25 / 3072, np.float32)
   target = losses.targets(maps, channels=channels, cell=4, scaling='pixels')
   assert target.mean(axis=(1, 2)).sum() == pytest.approx(0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize(('points', 'ways'), [(1, [0.5]), (2, [0.25, 0.75])])
+def test_the_gradient_is_taken_on_the_way_to_the_hidden_image(points, ways):
+  config = make_config('explainer', map_cell=4, gradient_points=points)
+  problem = methods.Problem(NUM_CLASSES, (32, 32, 3))
+  decoder = decoding.create(config, problem, sees='gradient', classes='all')
+  _, a = make_method('explainer', config)
+  seen = decoder.see(a, BATCH['image'], CLASSES)
+  hidden = Masker('blur').background(BATCH['image'])
+  missing = BATCH['image'] - hidden
+  slope = sum(
+      jax.grad(lambda x: decoder.score(a, x, CLASSES).sum())(
+          hidden + way * missing
+      ) for way in ways
+  )
+  expected = (slope * missing).sum(-1, keepdims=True)
+  for found, wanted in (
+      (seen.gradient, expected), (seen.cells, losses.pool(expected, 4))
+  ):
+    wanted /= np.abs(wanted).max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 BAD = [
