@@ -3,7 +3,8 @@
   impactx --config=configs/shapes_lenet5.py --workdir=DIR
 
 Other difficulties, with or without a spurious cue in the background:
---config.data.name=shapes/easy, medium, hard, easy_cue, medium_cue, hard_cue.
+--config.data.name=shapes/easy, medium, hard, small (anywhere in the picture),
+easy_cue, medium_cue, hard_cue, small_cue.
 """
 
 from impactx_jax.configs import common

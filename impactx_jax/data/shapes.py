@@ -109,6 +109,9 @@ DIFFICULTIES: dict[str, Difficulty] = {
   'easy': Difficulty(0.9, 0.03, (9.0, 13.0), 10.0, 0),
   'medium': Difficulty(0.65, 0.07, (8.0, 12.0), 45.0, 3),
   'hard': Difficulty(0.5, 0.09, (7.5, 11.5), 180.0, 5),
+  # As easy, but the object can be anywhere: a large one is always in the
+  # middle, and a map of the middle fits it without having seen the picture.
+  'small': Difficulty(0.9, 0.03, (5.0, 7.0), 10.0, 0),
 }
 
 

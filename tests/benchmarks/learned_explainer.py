@@ -1,10 +1,10 @@
 """A learned explainer against `partition`: fidelity, cost, and when it pays.
 
   python -m tests.benchmarks.learned_explainer --workdir=DIR \
-      [--data_dir=DIR] [--images=N] [--sees=NAME] [--epochs=N] [--filters=N]
+      [--data_dir=DIR | --shapes=NAME] [--images=N] [--sees=NAME] [--epochs=N] [--filters=N]
 
-Runs the recipe digits_explainer, or with --data_dir cifar10_explainer: stage
-one, the maps, and D; what is complete in the workdir is kept. Then, on N test
+Runs the recipe digits_explainer, with --shapes the same on shapes, or with
+--data_dir cifar10_explainer: stage one, the maps, and D; what is complete in the workdir is kept. Then, on N test
 images and the class that the network predicts, the learned map and `partition`
 at 50 to 2,000 evaluations: seconds an image, rank correlation over cells with
 Owen values of 8,000 evaluations, insertion and MoRF area, and from how many
@@ -61,6 +61,8 @@ def config_of(arguments: argparse.Namespace):
   """The recipe, with what the arguments change."""
   recipe = cifar10_explainer if arguments.data_dir else digits_explainer
   config = recipe.get_config()
+  if arguments.shapes:
+    config.data.name = f'shapes/{arguments.shapes}'
   if arguments.data_dir:
     config.data.data_dir = arguments.data_dir
   config.method.decoder_sees = arguments.sees
@@ -193,6 +195,7 @@ def main() -> None:
   )
   parser.add_argument('--workdir', required=True, help='is continued')
   parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
+  parser.add_argument('--shapes', default='', help='such as easy or small')
   parser.add_argument('--images', type=int, default=200, help='of the test')
   parser.add_argument('--sees', default='', help='as method.decoder_sees')
   parser.add_argument('--filters', type=int, default=0, help='of D')

@@ -48,9 +48,11 @@ def test_configs():
     'easy',
     'medium',
     'hard',
+    'small',
     'easy_cue',
     'medium_cue',
     'hard_cue',
+    'small_cue',
   ]
   for name, config in shapes.Shapes.builder_configs.items():
     assert config.difficulty == name.split('_')[0]
@@ -260,3 +262,26 @@ def test_drawing_loads_no_tensorflow():
     "sys.exit('tensorflow' in sys.modules)\n"
   )
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize(('difficulty', 'low', 'high'), [
+  ('easy', 0.4, 0.6), ('small', 0.0, 0.2),
+])
+def test_where_objects_are_is_no_secret_unless_they_are_small(
+  difficulty, low, high
+):
+  config = shapes.ShapesConfig(name=difficulty, difficulty=difficulty)
+  masks = np.stack([
+    shapes.make_example(config, 'train', i)['mask'][..., 0] > 0
+    for i in range(200)
+  ])
+  # The best single guess: the mean mask, cut at its best height.
+  mean = masks.mean(axis=0)
+  best = max(
+    np.mean([
+      (mask & guess).sum() / (mask | guess).sum() for mask in masks
+    ])
+    for cut in np.linspace(0.05, 0.95, 19)
+    if (guess := mean > cut * mean.max()).any()
+  )
+  assert low < best < high
