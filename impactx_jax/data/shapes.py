@@ -111,7 +111,7 @@ DIFFICULTIES: dict[str, Difficulty] = {
   'hard': Difficulty(0.5, 0.09, (7.5, 11.5), 180.0, 5),
   # As easy, but the object can be anywhere: a large one is always in the
   # middle, and a map of the middle fits it without having seen the picture.
-  'small': Difficulty(0.9, 0.03, (5.0, 7.0), 10.0, 0),
+  'small': Difficulty(0.9, 0.03, (5.5, 7.5), 10.0, 0),
 }
 
 

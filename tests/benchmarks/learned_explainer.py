@@ -1,14 +1,16 @@
 """A learned explainer against `partition`: fidelity, cost, and when it pays.
 
   python -m tests.benchmarks.learned_explainer --workdir=DIR \
-      [--data_dir=DIR | --shapes=NAME] [--images=N] [--sees=NAME] [--epochs=N] [--filters=N]
+      [--data_dir=DIR | --shapes=NAME] [--images=N] [--sees=NAME] \
+      [--points=N] [--epochs=N] [--filters=N] [--classifier=DIR]
 
 Runs the recipe digits_explainer, with --shapes the same on shapes, or with
---data_dir cifar10_explainer: stage one, the maps, and D; what is complete in the workdir is kept. Then, on N test
-images and the class that the network predicts, the learned map and `partition`
-at 50 to 2,000 evaluations: seconds an image, rank correlation over cells with
-Owen values of 8,000 evaluations, insertion and MoRF area, and from how many
-images on learning costs less than computing. The controls are the same map of
+--data_dir cifar10_explainer: stage one, the maps, and D; what is complete in the
+workdir is kept. Then, on N test images and the class that the network predicts,
+the learned map and `partition` at 50 to 2,000 evaluations: seconds an image,
+rank correlation over cells with Owen values of 8,000 evaluations, insertion and
+MoRF area, and from how many images on learning costs less than computing.
+The controls are the same map of
 another image of the same class, the class mean of the training maps, and
 Integrated Gradients.
 
@@ -66,6 +68,7 @@ def config_of(arguments: argparse.Namespace):
   if arguments.data_dir:
     config.data.data_dir = arguments.data_dir
   config.method.decoder_sees = arguments.sees
+  config.method.gradient_points = arguments.points
   if arguments.filters:
     config.method.decoder_filters = arguments.filters
   if arguments.epochs:
@@ -198,6 +201,9 @@ def main() -> None:
   parser.add_argument('--shapes', default='', help='such as easy or small')
   parser.add_argument('--images', type=int, default=200, help='of the test')
   parser.add_argument('--sees', default='', help='as method.decoder_sees')
+  parser.add_argument(
+      '--points', type=int, default=1, help='as method.gradient_points'
+  )
   parser.add_argument('--filters', type=int, default=0, help='of D')
   parser.add_argument('--epochs', type=int, default=0, help='of D')
   parser.add_argument(
