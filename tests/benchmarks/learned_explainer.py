@@ -5,14 +5,13 @@
       [--points=N] [--epochs=N] [--filters=N] [--classifier=DIR]
 
 Runs the recipe digits_explainer, with --shapes the same on shapes, or with
---data_dir cifar10_explainer: stage one, the maps, and D; what is complete in the
-workdir is kept. Then, on N test images and the class that the network predicts,
-the learned map and `partition` at 50 to 2,000 evaluations: seconds an image,
-rank correlation over cells with Owen values of 8,000 evaluations, insertion and
-MoRF area, and from how many images on learning costs less than computing.
-The controls are the same map of
-another image of the same class, the class mean of the training maps, and
-Integrated Gradients.
+--data_dir cifar10_explainer: stage one, the maps, and D; what is complete in
+the workdir is kept. Then, on N test images and the class that the network
+predicts, the learned map and `partition` at 50 to 2,000 evaluations: seconds
+an image, rank correlation over cells with Owen values of 8,000 evaluations,
+insertion and MoRF area, and from how many images on learning costs less than
+computing. The controls are the same map of another image of the same class,
+the class mean of the training maps, and Integrated Gradients.
 
 The last line is `r2=… rank_correlation=… swap_difference_low=…
 m_shuffled_rank=… break_even_images=…`: R2 and rank correlation over cells with
