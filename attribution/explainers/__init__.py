@@ -1,6 +1,6 @@
 """Explainers: a scoring function in, attribution maps out.
 
-Every entry of EXPLAINERS is a factory,
+Every entry of EXPLAINERS is a Spec with a factory,
 
   factory(score_fn, *, masker, …) -> explain
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+from attribution.explainers.base import Spec as Spec
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.explainers.controls import disc
@@ -40,32 +41,68 @@ from attribution.explainers.shap_partition import shap_partition
 from attribution.model_fn import KEPT
 from attribution.model_fn import ScoreFn as ScoreFn
 
-EXPLAINERS: dict[str, Callable[..., Explain]] = {
-    'partition': partition,
-    'partition_grid': partition_grid,
-    'shap_partition': shap_partition,
-    'grad_cam': grad_cam,
-    'input_x_gradient': input_x_gradient,
-    'integrated_gradients': integrated_gradients,
-    'random': random_map,
-    'edges': edges,
-    'disc': disc,
-}
-# Those whose maps sum to score(image) - score(image with all hidden).
-COMPLETE = ('partition', 'partition_grid', 'shap_partition')
-# The same as pure functions, for explaining inside a jitted training step.
-PROGRAMS: dict[str, Callable[..., Program]] = {
-    'partition': partition_program,
-    'partition_grid': grid_program,
-    'grad_cam': grad_cam_program,
-    'input_x_gradient': input_x_gradient_program,
-    'integrated_gradients': integrated_gradients_program,
+EXPLAINERS: dict[str, Spec] = {
+    'partition': Spec(
+        partition, 'SHAP', partition_program, complete=True,
+        evaluations=lambda max_evals, **options: max_evals,
+    ),
+    'partition_grid': Spec(
+        partition_grid, 'Owen values on a grid', grid_program, complete=True,
+        evaluations=lambda grid, **options: 2 * (grid**4 - 1) // 3 + 2,
+    ),
+    'shap_partition': Spec(
+        shap_partition, 'SHAP', complete=True,
+        evaluations=lambda max_evals, **options: max_evals,
+    ),
+    'grad_cam': Spec(
+        grad_cam, 'Grad-CAM', grad_cam_program,
+        evaluations=lambda **options: 1,
+    ),
+    'input_x_gradient': Spec(
+        input_x_gradient, 'Input×Gradient', input_x_gradient_program,
+        evaluations=lambda **options: 1,
+    ),
+    'integrated_gradients': Spec(
+        integrated_gradients, 'Integrated Gradients',
+        integrated_gradients_program,
+        evaluations=lambda integration_steps, **options: integration_steps,
+    ),
+    # What knows nothing of the model.
+    'random': Spec(random_map, evaluations=lambda **options: 0),
+    'edges': Spec(edges, 'edge filter', evaluations=lambda **options: 0),
+    'disc': Spec(disc, 'centred disc', evaluations=lambda **options: 0),
 }
 
 
-def options_of(explainer: str | Callable[..., Explain]) -> tuple[str, ...]:
+def find(explainer: str | Callable[..., Explain] | Spec) -> Spec:
+  """Returns what an explainer says of itself.
+
+  Args:
+    explainer: A key of EXPLAINERS; or a factory of the same kind, which is
+      taken to spend `max_evals` evaluations if it takes that option and one if
+      not; or a Spec.
+
+  Raises:
+    InputError: for an unknown name.
+  """
+  if isinstance(explainer, Spec):
+    return explainer
+  if callable(explainer):
+    budget = 'max_evals' in _options(explainer)
+    return Spec(
+        explainer,
+        evaluations=lambda max_evals, **options: max_evals if budget else 1,
+    )
+  if explainer not in EXPLAINERS:
+    raise unknown_choice('explainer', explainer, EXPLAINERS, 'explainer')
+  return EXPLAINERS[explainer]
+
+
+def options_of(
+    explainer: str | Callable[..., Explain] | Spec
+) -> tuple[str, ...]:
   """Returns the names of the options that an explainer, or a factory, takes."""
-  return _options(EXPLAINERS.get(explainer, explainer))
+  return _options(find(explainer).create)
 
 
 def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
@@ -77,7 +114,9 @@ def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def create(
-    explainer: str | Callable[..., Explain], score_fn: ScoreFn, **options: Any
+    explainer: str | Callable[..., Explain] | Spec,
+    score_fn: ScoreFn,
+    **options: Any,
 ) -> Explain:
   """Builds an explainer, by name or by its factory, from the options it takes.
 
@@ -85,7 +124,7 @@ def create(
   it has compiled; those of the last `model_fn.KEPT` are kept.
 
   Args:
-    explainer: A key of EXPLAINERS, or a factory of the same kind.
+    explainer: A key of EXPLAINERS, a factory of the same kind, or a Spec.
     score_fn: Jittable and hashable, (variables, images float32 [B, H, W, C])
       -> scores [B, K].
     **options: For any of them, such as `masker` (a `maskers.Masker`) and
@@ -95,19 +134,18 @@ def create(
     InputError: for an unknown name, or options that cannot be met.
     TypeError: for options that no explainer takes.
   """
-  if not callable(explainer) and explainer not in EXPLAINERS:
-    raise unknown_choice('explainer', explainer, EXPLAINERS, 'explainer')
+  factory = find(explainer).create
   known = {option for other in EXPLAINERS for option in options_of(other)}
   if strange := options.keys() - known:
     raise TypeError(f'No explainer takes {", ".join(sorted(strange))}.')
-  return _create(EXPLAINERS.get(explainer, explainer), score_fn, options)
+  return _create(factory, score_fn, options)
 
 
 def create_program(name: str, score_fn: ScoreFn, **options: Any) -> Program:
   """Builds an explainer as a pure function of (variables, images, classes).
 
   Args:
-    name: A key of PROGRAMS.
+    name: One of `programs()`.
     score_fn: Jittable and hashable, (variables, images float32 [B, H, W, C])
       -> scores [B, K].
     **options: Of which it takes its own, as `create` does.
@@ -119,11 +157,16 @@ def create_program(name: str, score_fn: ScoreFn, **options: Any) -> Program:
   Raises:
     InputError: for an explainer that cannot run inside a jitted function.
   """
-  if name not in PROGRAMS:
+  if name not in programs():
     raise unknown_choice(
-        'explainer to be run inside training', name, PROGRAMS, 'explainer'
+        'explainer to be run inside training', name, programs(), 'explainer'
     )
-  return _create(PROGRAMS[name], score_fn, options)
+  return _create(EXPLAINERS[name].program, score_fn, options)
+
+
+def programs() -> tuple[str, ...]:
+  """Names the explainers that can run inside a jitted training step."""
+  return tuple(name for name, spec in EXPLAINERS.items() if spec.program)
 
 
 def _create(
@@ -156,7 +199,7 @@ def _create_once(factory, score_fn, **options):
 
 
 def evaluations(
-    explainer: str | Callable[..., Explain],
+    explainer: str | Callable[..., Explain] | Spec,
     *,
     max_evals: int,
     grid: int,
@@ -164,24 +207,12 @@ def evaluations(
 ) -> int:
   """Returns how many model evaluations an explainer spends on an image.
 
-  A gradient counts as one, though it takes about three times as long. A factory
-  that takes no `max_evals` is taken to need one.
-
   Args:
-    explainer: A key of EXPLAINERS, or a factory of the same kind.
+    explainer: A key of EXPLAINERS, a factory of the same kind, or a Spec.
     max_evals: With the others, the options that it may take.
     grid: Cells a side.
     integration_steps: Gradients.
   """
-  known = {
-      'partition_grid': 2 * (grid**4 - 1) // 3 + 2,
-      'grad_cam': 1,
-      'input_x_gradient': 1,
-      'integrated_gradients': integration_steps,
-      'random': 0,
-      'edges': 0,
-      'disc': 0,
-  }
-  if explainer in known:
-    return known[explainer]
-  return max_evals if 'max_evals' in options_of(explainer) else 1
+  return find(explainer).evaluations(
+      max_evals=max_evals, grid=grid, integration_steps=integration_steps
+  )

@@ -174,7 +174,7 @@ def map_maker(
       evaluations=base.evaluations(attribution),
       chunk=_chunk(attribution) if cpu else attribution.shard_size,
       absolute_gap=1e-4 if cpu and dtype == 'float32' else 3e-2,
-      complete=attribution.explainer in explainers.COMPLETE,
+      complete=explainers.find(base.factory(attribution.explainer)).complete,
       weigh=probabilities if weighted else None,
   )
 

@@ -215,12 +215,14 @@ def gaps(
   )
   rows = np.arange(len(images))
   hidden = np.asarray(masker.background(images))
+  complete = [n for n, spec in explainers.EXPLAINERS.items() if spec.complete]
+  complete.append('integrated_gradients')  # But for its steps.
   change = (score(variables, images) - score(variables, hidden))[rows, classes]
   return {
       'completeness_gap': {
           name: np.abs(values.sum(axis=(1, 2, 3)) - change)
           for name, values in maps.items()
-          if name in (*explainers.COMPLETE, 'integrated_gradients')
+          if name in complete
       }
   }
 

@@ -217,7 +217,7 @@ def task_metrics(
   }
 
 
-def factory(explainer: str) -> str | Callable[..., Any]:
+def factory(explainer: str) -> str | Callable[..., Any] | explainers.Spec:
   """Returns what `explainers.create` takes: a name, or the user's EXPLAINER."""
   if not user_files.is_file(explainer):
     return explainer

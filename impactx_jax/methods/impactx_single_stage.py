@@ -201,7 +201,7 @@ def check(config: ConfigDict) -> None:
   bounds.check(config.method, BOUNDS, 'config.method')
   decoding.check(config)
   # Grad-CAM would have to be given the network cut in two.
-  usable = [name for name in explainers.PROGRAMS if name != 'grad_cam']
+  usable = [name for name in explainers.programs() if name != 'grad_cam']
   if config.attribution.explainer not in usable:
     raise InputError(
         f'impactx_single_stage explains inside the training step, which '

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Sequence
 import io
 
+from attribution import explainers
 from attribution import files
 from etils import epath
 from impactx_jax import methods
@@ -19,15 +20,7 @@ COLOURS = (
 )
 STYLES = ('-', '--', '-.', ':')
 DIVERGING = 'RdBu_r'
-EXPLAINERS = {
-    'partition': 'SHAP',
-    'shap_partition': 'SHAP',
-    'partition_grid': 'Owen values on a grid',
-    'grad_cam': 'Grad-CAM',
-    'input_x_gradient': 'Input×Gradient',
-    'integrated_gradients': 'Integrated Gradients',
-    'edges': 'edge filter',
-    'disc': 'centred disc',
+CONTROLS = {
     'swapped': 'own map, another image',
     'class_mean': 'mean map of the class',
     'mean': 'mean map',
@@ -40,7 +33,9 @@ def title_of(name: str) -> str:
   explainer, of_a, rest = name.rpartition('_of_a')
   if of_a and not rest:
     return f'{title_of(explainer)} of A'
-  return EXPLAINERS.get(name, methods.title(name))
+  if name in explainers.EXPLAINERS:
+    return explainers.EXPLAINERS[name].title or name
+  return CONTROLS.get(name, methods.title(name))
 
 
 def label_text(label: np.ndarray, class_names: Sequence[str]) -> str:

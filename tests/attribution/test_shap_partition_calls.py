@@ -178,4 +178,4 @@ def test_bad_options_are_refused_when_it_is_built():
 
 
 def test_it_is_registered():
-  assert EXPLAINERS['shap_partition'] is shap_partition
+  assert EXPLAINERS['shap_partition'].create is shap_partition
