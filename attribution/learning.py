@@ -14,12 +14,11 @@ from typing import Any
 from attribution import explainers
 from attribution import maskers
 from attribution import model_fn
-from attribution.decoder import MapDecoder
-from attribution.decoder import Views
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from attribution.explainers import batched
 from attribution.explainers import fastshap
+from attribution.explainers import learned
 from attribution.maskers import Masker
 import jax
 import jax.numpy as jnp
@@ -148,7 +147,10 @@ def learn(
   kept = round(held_out * len(images))
   rows = order[kept:]
   targets = None if maps is None else _targets(maps, side)
-  network, see = _network(score, found, images.shape, side, filters, classes)
+  network, see = learned.build(
+      score, found, images.shape[1:], cell=side, filters=filters,
+      num_classes=classes,
+  )
   params = network.init(
       jax.random.key(seed),
       see(variables, images[:1], labels[:1].astype(np.int32)),
@@ -164,7 +166,9 @@ def learn(
         cells[..., 0],
         batch['image'],
         found.background(batch['image']),
-        lambda x: _at(score(variables, x), batch['label'].repeat(samples + 2)),
+        lambda x: learned.at(
+            score(variables, x), batch['label'].repeat(samples + 2)
+        ),
         key,
         samples=samples,
     ).mean()
@@ -180,27 +184,29 @@ def learn(
   if objective == 'fastshap':
     seen = len(rows) // batch_size * batch_size
     evaluations = (samples + 2) * epochs * seen
-  learned = Learned(
+  explainer = Learned(
       r2=None,
       loss=losses,
       seconds=time.monotonic() - start,
       evaluations=evaluations,
       variables={'model': variables, 'decoder': params},
       explain=batched.batched(
-          _program(network, see, score, found, side, objective),
-          _of_model(score), images_per_step=None, evals_per_step=4,
+          learned.program(
+              network, see, score, found, side, complete=objective == 'fastshap'
+          ),
+          learned.of_model(score), images_per_step=None, evals_per_step=4,
       ),
       top=top,
   )
   if objective == 'fastshap' or not kept:
-    return learned
+    return explainer
   held = order[:kept]
-  predicted = learned(images[held], labels[held])[:, ::side, ::side]
+  predicted = explainer(images[held], labels[held])[:, ::side, ::side]
   mean = targets[rows].mean(axis=0)
   spread = np.square(targets[held] - mean).sum()
   wrong = np.square(targets[held] - predicted).sum()
   return dataclasses.replace(
-      learned, r2=float(1 - wrong / spread) if spread else 0.0
+      explainer, r2=float(1 - wrong / spread) if spread else 0.0
   )
 
 
@@ -246,58 +252,13 @@ def _check(
 def _targets(maps: np.ndarray, cell: int) -> np.ndarray:
   """[N, H, W, C] -> the mean over cells, scaled to [-1, 1], [N, h, w, 1]."""
   relevance = np.asarray(maps, np.float32).sum(axis=-1, keepdims=True)
-  cells = _pool(relevance, cell)
+  cells = learned.pool(relevance, cell)
   largest = abs(cells).max(axis=(1, 2, 3), keepdims=True)
   return cells / np.where(largest > 0, largest, 1)
 
 
-def _pool(x: Any, cell: int) -> Any:
-  count, height, width, channels = x.shape
-  return x.reshape(
-      count, height // cell, cell, width // cell, cell, channels
-  ).mean(axis=(2, 4))
-
-
-def _at(scores: jax.Array, classes: jax.Array) -> jax.Array:
-  return jnp.take_along_axis(scores, classes[:, None], axis=-1)[:, 0]
-
-
 def _top(score, variables, images) -> np.ndarray:
   return score(variables, images).argmax(axis=-1).astype(np.int32)
-
-
-def _network(score, masker, shape, cell, filters, num_classes):
-  """Returns the decoder, and what it sees of (variables, images, classes)."""
-  height, width = shape[1] // cell, shape[2] // cell
-  start = height
-  while start > 4 and start % 2 == 0 and width % (2 * height // start) == 0:
-    start //= 2
-
-  def see(variables, images, classes):
-    background = masker.background(images)
-    missing = images - background
-    variables = jax.lax.stop_gradient(variables)
-    slope = jax.grad(
-        lambda x: _at(score(variables, x), classes).sum()
-    )(background + missing / 2)
-    slope = (slope * missing).sum(axis=-1, keepdims=True)
-    scores = score(variables, images).astype(jnp.float32)
-    return Views(
-        scores=jnp.concatenate([
-            jax.nn.one_hot(classes, num_classes), jnp.tanh(scores)
-        ], axis=-1),
-        gradient=_unit(slope),
-        cells=_unit(_pool(slope, cell)),
-        pixels=missing,
-    )
-
-  return MapDecoder((height, width, 1), start, filters), see
-
-
-def _unit(x: jax.Array) -> jax.Array:
-  """Scales each map by its largest magnitude; one of zeros stays."""
-  largest = abs(x).max(axis=(1, 2, 3), keepdims=True)
-  return x / jnp.where(largest > 0, largest, 1)
 
 
 def _train(
@@ -338,33 +299,3 @@ def _train(
             'rate is the usual cure.', 'learning_rate', 'X',
         )
   return params, tuple(losses)
-
-
-@functools.lru_cache(maxsize=model_fn.KEPT)
-def _of_model(score):
-  """The scores as a function of all the variables."""
-  return lambda variables, images: score(variables['model'], images)
-
-
-def _program(network, see, score, masker, cell, objective):
-  """Returns (variables, images, classes [N, K']) -> maps [N, H, W, 1, K']."""
-
-  def of_class(variables, images, classes):
-    cells = network.apply(
-        variables['decoder'], see(variables['model'], images, classes)
-    )
-    if objective == 'fastshap':
-      ends = (
-          _at(score(variables['model'], x), classes)
-          for x in (images, masker.background(images))
-      )
-      cells = fastshap.complete(cells[..., 0], *ends)[..., None] / cell**2
-    return cells.repeat(cell, axis=1).repeat(cell, axis=2)
-
-  def program(variables, images, classes):
-    return jnp.stack([
-        of_class(variables, images, classes[:, i])
-        for i in range(classes.shape[1])
-    ], axis=-1)
-
-  return program

@@ -14,6 +14,7 @@ from attribution.errors import unknown_choice
 from impactx_jax import user_files
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
+from impactx_jax.methods import baseline_matched
 from impactx_jax.methods import explainer
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
@@ -33,6 +34,7 @@ METHODS: dict[str, Spec] = {
     'abn': abn.METHOD,
     'wae': wae.METHOD,
     'explainer': explainer.METHOD,
+    'baseline_matched': baseline_matched.METHOD,
     **impactx.CONTROLS,
     **impactx_single_stage.CONTROLS,
 }
