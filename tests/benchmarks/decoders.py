@@ -118,8 +118,11 @@ def main() -> None:
   print('\n' + console.table(
       ['decoder', 'test %', 'to λ = 0', 'McNemar', 'map R2'], rows
   ))
+  made = provenance.collect()
   files.write_json(home / 'decoders.json', {
-      'rows': kept, 'seeds': list(seeds), 'provenance': provenance.collect()
+      'rows': kept,
+      'seeds': list(seeds),
+      'provenance': {k: v for k, v in made.items() if k != 'command'},
   })
   mean, low, high = kept['gradient']['to lambda0']
   print(

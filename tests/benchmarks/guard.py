@@ -9,11 +9,13 @@ noise; and, of the test images, on the tenth whose map is the worst (rank
 correlation over cells with Owen values of 8,000 evaluations) and on the others,
 with the mean rank correlation of what is trusted and of what is not.
 
-The last line is `false_alarms=… detected_worst=… blurred=… noisy=… other=…`.
+The figures are kept in DIR/guard.json. The last line is `false_alarms=… detected_worst=… blurred=… noisy=… other=…`.
 """
 
 import argparse
+import dataclasses
 
+from attribution import files
 from attribution.maskers import blur
 from attribution.maskers import Masker
 from impactx_jax import inference
@@ -21,6 +23,7 @@ from impactx_jax.data import columns as column_lib
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation.metrics import agreement
 from impactx_jax.report import console
+from impactx_jax.stages import provenance
 from impactx_jax.stages import runs
 from impactx_jax.stages import trained
 import numpy as np
@@ -28,6 +31,7 @@ from PIL import Image
 from sklearn import datasets
 
 REFERENCE, NOISE, WORST = 8000, 0.1, 0.1
+HEADER = ['pictures', 'alarms %', 'rank corr.', 'of trusted', 'of doubtful']
 
 
 def digits(count: int, shape: tuple[int, int, int]) -> np.ndarray:
@@ -88,9 +92,7 @@ def main() -> None:
             for chosen in (x.trusted, ~x.trusted)
         ),
     ])
-  print('\n' + console.table(
-      ['pictures', 'alarms %', 'rank corr.', 'of trusted', 'of doubtful'], rows
-  ))
+  print(f'\n{console.table(HEADER, rows)}')
   own = ranks['test images']
   worst = own <= np.quantile(own, WORST)
   trusted = found['test images'].trusted
@@ -102,6 +104,13 @@ def main() -> None:
       f'image; set to {100 * model.guard.false_alarms:g} % on '
       f'{model.guard.images} validation images.'
   )
+  made = provenance.collect()
+  files.write_json(run.workdir / 'guard.json', {
+      'table': [dict(zip(HEADER, row, strict=True)) for row in rows],
+      'detected': {'worst': detected, 'others': others},
+      'guard': dataclasses.asdict(model.guard),
+      'provenance': {k: v for k, v in made.items() if k != 'command'},
+  })
   print(
       f'false_alarms={alarms["test images"]:.1f} detected_worst={detected:.1f} '
       f'blurred={alarms["blurred (5 pixels)"]:.1f} '

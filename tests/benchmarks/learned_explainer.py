@@ -269,8 +269,7 @@ def main() -> None:
       'figures': figures,
       'table': [dict(zip(HEADER, row, strict=True)) for row in rows],
       'seconds': {'maps': making, 'training': summary['seconds'], **each},
-      'config': config.to_dict(),
-      'provenance': made,
+      'provenance': {k: v for k, v in made.items() if k != 'command'},
   })
   print(' '.join(
       f'{name}={value}' if isinstance(value, int) else f'{name}={value:.3f}'
