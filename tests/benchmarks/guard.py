@@ -9,7 +9,8 @@ noise; and, of the test images, on the tenth whose map is the worst (rank
 correlation over cells with Owen values of 8,000 evaluations) and on the others,
 with the mean rank correlation of what is trusted and of what is not.
 
-The figures are kept in DIR/guard.json. The last line is `false_alarms=… detected_worst=… blurred=… noisy=… other=…`.
+The figures are kept in DIR/guard.json. The last line is
+`false_alarms=… detected_worst=… blurred=… noisy=… other=…`.
 """
 
 import argparse
