@@ -9,9 +9,10 @@ Runs the recipe digits_explainer, with --shapes the same on shapes, or with
 the workdir is kept. Then, on N test images and the class that the network
 predicts, the learned map and `partition` at 50 to 2,000 evaluations: seconds
 an image, rank correlation over cells with Owen values of 8,000 evaluations,
-insertion and MoRF area, and from how many images on learning costs less than
-computing. The controls are the same map of another image of the same class,
-the class mean of the training maps, and Integrated Gradients.
+insertion and MoRF area, the learned map's insertion area minus it, paired, and
+from how many images on learning costs less than computing. The controls are
+the same map of another image of the same class, the class mean of the training
+maps, and Integrated Gradients.
 
 The last line is `r2=… rank_correlation=… swap_difference_low=…
 m_shuffled_rank=… break_even_images=…`: R2 and rank correlation over cells with
@@ -54,7 +55,7 @@ CLOSE = 100  # Images of the Owen values, and of the randomised network.
 LEARNED = 'learned'
 HEADER = [
     'map', 'ms an image', 'rank corr.', 'insertion', 'MoRF', 'own - other',
-    'pays from',
+    'learned - it', 'pays from',
 ]
 
 
@@ -235,6 +236,7 @@ def main() -> None:
       if close[partition(n)].mean() >= close[LEARNED].mean()
   ]
   against = min(as_close, default=max(BUDGETS))
+  insertion = values['insertion_area']
   rows = [
       [
           name,
@@ -243,6 +245,9 @@ def main() -> None:
           *(
               interval(values[measure][name])
               for measure in ('insertion_area', 'morf_area', 'swap_difference')
+          ),
+          '' if name == LEARNED else interval(
+              insertion[LEARNED] - insertion[name]
           ),
           f'{pays[name]:,.0f}' if name in pays else '',
       ]
