@@ -3,12 +3,17 @@
 import argparse
 
 from attribution.explainers import EXPLAINERS
+from impactx_jax.stages import checks
 import jax
 import numpy as np
+import pytest
 from tests.benchmarks import attribution
 from tests.benchmarks import backbones
 from tests.benchmarks import common
+from tests.benchmarks import decoders
+from tests.benchmarks import guard
 from tests.benchmarks import latency
+from tests.benchmarks import learned_explainer
 from tests.benchmarks import training
 
 
@@ -55,3 +60,31 @@ def test_one_forward_pass_is_compared_with_shap(
   found = latency.measure(finished_workdir, rounds=1)
   assert found.keys() == {'one forward pass', 'partition', 'shap'}
   assert all(len(seconds) == 1 for seconds in found.values())
+
+
+@pytest.mark.parametrize('data', [
+    {}, {'data_dir': 'DATA_DIR', 'sees': 'features'}, {'shapes': 'small'},
+])
+def test_learned_explainers_can_be_made(data):
+  arguments = argparse.Namespace(**{
+      'data_dir': '', 'shapes': '', 'sees': '', 'points': 2, 'filters': 8,
+      'epochs': 3, 'classifier': 'DIR', 'images': 7,
+  } | data)
+  config = learned_explainer.config_of(arguments)
+  checks.check(config)
+  assert config.method.name == 'explainer'
+  assert config.method.training.epochs == 3
+  # Its own budget is among those that it is compared with.
+  assert config.attribution.max_evals in learned_explainer.BUDGETS
+
+
+@pytest.mark.parametrize('row', decoders.ROWS)
+def test_the_compared_decoders_can_be_made(row):
+  arguments = argparse.Namespace(data_dir='DATA_DIR', classifier='DIR')
+  checks.check(decoders.config_of(arguments, row, seed=3))
+
+
+def test_pictures_of_something_else():
+  found = guard.digits(3, (32, 24, 3))
+  assert found.shape == (3, 32, 24, 3) and found.dtype == np.float32
+  assert 0 <= found.min() < 0.1 < 0.9 < found.max() <= 1
