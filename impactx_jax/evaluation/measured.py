@@ -75,6 +75,7 @@ class Measured:
         'region': region_of(options, self.images.shape),
         'draws': options.draws,
         'reference': self.reference,
+        'method': self.method,
         'accuracy': float(np.mean(self.right)),
         'randomised_accuracy': self.randomised_accuracy,
         'measures': {

@@ -7,6 +7,10 @@ from impactx_jax import methods
 from impactx_jax.report import figures
 
 
+# Rank correlation of the maps of different images, above which they are one.
+ONE_FOR_ALL = 0.8
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
   """Returns a table with its first column left-aligned, the others right."""
   cells = [[str(cell) for cell in row] for row in (header, *rows)]
@@ -33,8 +37,41 @@ def summary(metrics: dict[str, Any]) -> str:
   )
   if 'maps' not in metrics:
     return text
-  text += _maps(metrics['maps'])
-  return f'{text}\n\n{guard(metrics)}' if metrics.get('guard') else text
+  further = [_maps(metrics['maps']), verdict(metrics['maps']), guard(metrics)]
+  return text + '\n\n'.join(part for part in further if part)
+
+
+def verdict(found: dict[str, Any]) -> str:
+  """Says whether the method's own map is about its image at all.
+
+  Args:
+    found: The part of `metrics.json` that is about maps.
+  """
+  name, measures = found['method'], found['measures']
+  swap = measures['swap_difference'][name]
+  alike = measures['between_images'][name]['mean']
+  title = figures.title_of(name)
+  if swap['interval'] is None:
+    return ''
+  low, high = swap['interval']
+  number = f'{swap["mean"]:.3f} [{low:.3f}, {high:.3f}]'
+  if low > 0:
+    text = (
+        f"{title}'s map is about its image: it beats that of another image of "
+        f'the same predicted class by {number} of insertion area.'
+    )
+  else:
+    text = (
+        f"{title}'s map does not count as an explanation of its image: it does "
+        f'not beat that of another image of the same predicted class ({number} '
+        'of insertion area).'
+    )
+  if alike is not None and alike > ONE_FOR_ALL:
+    text += (
+        f' It is nearly one map for all images (rank correlation {alike:.2f} '
+        'between them).'
+    )
+  return text
 
 
 def guard(metrics: dict[str, Any]) -> str:

@@ -80,6 +80,7 @@ def render(
       class_names=class_names,
       about_map=about_map,
       guard=console.guard(metrics),
+      verdict=console.verdict(metrics['maps']) if 'maps' in metrics else '',
       training=figures.svg(figures.training(histories)),
       per_class=figures.svg(by_class),
       config=json.dumps(config, indent=2, sort_keys=True),

@@ -1,6 +1,7 @@
 """The tables that end a command."""
 
 from impactx_jax.report import console
+import pytest
 
 
 def metrics(**changes):
@@ -49,13 +50,14 @@ def test_maps_have_their_measures_with_intervals():
 
   maps = {
       'names': ['partition', 'impactx'], 'images': 8, 'reference': 'partition',
+      'method': 'impactx',
       'measures': {
           name: {
               'partition': found(0.5, [0.25, 0.75]), 'impactx': found(1.0, None)
           }
           for name in (
               'morf_area', 'insertion_area', 'swap_difference',
-              'rank_correlation',
+              'rank_correlation', 'between_images',
           )
       },
   }
@@ -64,3 +66,28 @@ def test_maps_have_their_measures_with_intervals():
   assert 'Owen values, of 2 images' in text
   assert text.endswith('1.000                 1.000')
   assert text.count('0.500 [0.250, 0.750]') == 4
+
+
+@pytest.mark.parametrize(('interval', 'alike', 'parts'), [
+    ([0.01, 0.03], 0.2, ('is about its image', '0.020 [0.010, 0.030]')),
+    ([-0.01, 0.05], 0.2, ('does not count', '0.020 [-0.010')),
+    ([-0.01, 0.05], 0.9, ('does not count', 'one map for all', '0.90')),
+    (None, 0.9, ()),
+])
+def test_whether_the_map_is_about_its_image(interval, alike, parts):
+  text = console.verdict({'method': 'impactx', 'measures': {
+      'swap_difference': {'impactx': {'mean': 0.02, 'interval': interval}},
+      'between_images': {'impactx': {'mean': alike, 'interval': None}},
+  }})
+  for part in parts:
+    assert part in text
+  assert bool(text) == bool(parts)
+  assert ('one map for all' in text) == ('one map for all' in parts)
+
+
+def test_what_the_guard_found():
+  found = {'grid': 4, 'alarms': 0.125, 'images': 143, 'false_alarms': 0.05}
+  text = console.guard({'guard': found})
+  for part in ('4x4', '12.5 %', '143', ' 5 %'):
+    assert part in text
+  assert console.guard({'guard': None}) == console.guard({}) == ''
