@@ -35,13 +35,16 @@ class Learned:
 
   Attributes:
     r2: Share of the variance of the held-out images' maps about their mean that
-      it explains, over cells; None after FastSHAP's objective.
+      it explains, over cells; None where none were held out, as by FastSHAP's
+      objective.
     loss: The mean loss of each epoch.
     seconds: That learning took, the maps included.
-    evaluations: Of the model, forward, that learning took.
+    evaluations: Of the model, forward, for the maps or the sets of cells; what
+      the network sees of it is one more and a backward pass, an image and step.
     variables: Those of the model, and what was learned, {'model', 'decoder'}.
     explain: (variables, images, labels) -> maps, as every explainer.
     top: (variables, images) -> the classes of the highest scores.
+    shape: (H, W, C) of the images.
   """
 
   r2: float | None
@@ -51,6 +54,7 @@ class Learned:
   variables: dict[str, Any] = dataclasses.field(repr=False)
   explain: batched.Explain = dataclasses.field(repr=False)
   top: Callable[..., np.ndarray] = dataclasses.field(repr=False)
+  shape: tuple[int, int, int]
 
   def __call__(
       self, images: np.ndarray, labels: np.ndarray | None = None
@@ -67,6 +71,13 @@ class Learned:
       pixels. After FastSHAP's objective they sum to score(image) -
       score(hidden); otherwise they are scaled to magnitudes of about 1.
     """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
+      wanted = ', '.join(map(str, self.shape))
+      raise InputError(
+          f'It has learned of images [N, {wanted}], and these have the shape '
+          f'{images.shape}.'
+      )
     if labels is None:
       labels = self.top(self.variables['model'], images)
     return self.explain(self.variables, images, labels)
@@ -103,7 +114,8 @@ def learn(
     labels: int [N], the classes that are explained; None for those of the
       highest scores.
     maps: float [N, H, W, C'] of these images and labels, such as
-      `attribution.explain` gives; None to make them, with `partition`.
+      `attribution.explain` gives; None to make them, with `partition`, or by
+      FastSHAP's objective to do without.
     objective: 'maps', or 'fastshap' to do without.
     masker: What stands in for hidden pixels: 'blur', 'mean' or 'constant'.
     blur_kernel: Side of the blur in pixels; None is half the shorter side.
@@ -116,7 +128,7 @@ def learn(
     batch_size: Images a step.
     learning_rate: Of Adam, at the start; it falls to 0 as a cosine.
     samples: Sets of cells an image and step, even; for FastSHAP's objective.
-    held_out: Share of the images that only `r2` is measured on.
+    held_out: Share of the images that only `r2` is measured on, with maps.
     seed: Of all random numbers.
 
   Raises:
@@ -134,6 +146,11 @@ def learn(
   classes = model_fn.inspect(score, variables, images.shape[1:]).num_classes
   labels = top(variables, images) if labels is None else np.asarray(labels)
   side = cell or max(1, min(images.shape[1:3]) // 8)
+  for name, value, least in (
+      ('cell', side, 1), ('filters', filters, 1), ('epochs', epochs, 1),
+      ('batch_size', batch_size, 1),
+  ):
+    batched.check_at_least(name, value, least)
   _check(images, labels, maps, objective, found, side, batch_size, held_out)
   batched.check_labels(labels, score, variables, images.shape[1:])
   evaluations = 0
@@ -144,7 +161,7 @@ def learn(
     evaluations = max_evals * len(images)
 
   order = np.random.default_rng(seed).permutation(len(images))
-  kept = round(held_out * len(images))
+  kept = round(held_out * len(images)) if objective == 'maps' else 0
   rows = order[kept:]
   targets = None if maps is None else _targets(maps, side)
   network, see = learned.build(
@@ -156,7 +173,7 @@ def learn(
       see(variables, images[:1], labels[:1].astype(np.int32)),
   )
 
-  def error(params, batch, key):
+  def error(params, variables, batch, key):
     cells = network.apply(
         params, see(variables, batch['image'], batch['label'])
     )
@@ -177,7 +194,8 @@ def learn(
   if objective == 'maps':
     columns['map'] = targets
   params, losses = _train(
-      error, params, {name: x[rows] for name, x in columns.items()},
+      error, params, variables,
+      {name: x[rows] for name, x in columns.items()},
       epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
       seed=seed,
   )
@@ -197,8 +215,9 @@ def learn(
           learned.of_model(score), images_per_step=None, evals_per_step=4,
       ),
       top=top,
+      shape=images.shape[1:],
   )
-  if objective == 'fastshap' or not kept:
+  if not kept:
     return explainer
   held = order[:kept]
   predicted = explainer(images[held], labels[held])[:, ::side, ::side]
@@ -236,12 +255,19 @@ def _check(
         f'Maps of shape {np.shape(maps)} for images of shape {images.shape}: '
         'give one an image, [N, H, W, C].'
     )
+  if maps is not None and objective == 'fastshap':
+    raise InputError(
+        "Maps are given, which objective='fastshap' does not learn from.",
+        'objective', "'maps'",
+    )
   if not 0 <= held_out < 1:
     raise InputError(
         f'held_out is {held_out}; it must be at least 0 and below 1.',
         'held_out', 'SHARE',
     )
-  count = len(images) - round(held_out * len(images))
+  count = len(images)
+  if objective == 'maps':
+    count -= round(held_out * count)
   if batch_size > count:
     raise InputError(
         f'A batch of {batch_size} images is more than the {count} there are to '
@@ -262,7 +288,8 @@ def _top(score, variables, images) -> np.ndarray:
 
 
 def _train(
-    error, params, columns, *, epochs, batch_size, learning_rate, seed
+    error, params, variables, columns, *, epochs, batch_size, learning_rate,
+    seed,
 ):
   """Returns the parameters after all epochs, and each epoch's mean loss."""
   steps = len(columns['image']) // batch_size
@@ -271,11 +298,12 @@ def _train(
   )
 
   @jax.jit
-  def step(params, state, batch, key):
-    value, gradients = jax.value_and_grad(error)(params, batch, key)
+  def step(params, state, variables, batch, key):
+    value, gradients = jax.value_and_grad(error)(params, variables, batch, key)
     updates, state = optimizer.update(gradients, state)
     return optax.apply_updates(params, updates), state, value
 
+  variables = jax.device_put(variables)  # Once, and no constants of the step.
   state, losses = optimizer.init(params), []
   stream, key = np.random.default_rng(seed + 1), jax.random.key(seed)
   with tqdm(
@@ -287,7 +315,8 @@ def _train(
       for i in range(steps):
         rows = order[i * batch_size : (i + 1) * batch_size]
         params, state, value = step(
-            params, state, {name: x[rows] for name, x in columns.items()},
+            params, state, variables,
+            {name: x[rows] for name, x in columns.items()},
             jax.random.fold_in(key, epoch * steps + i),
         )
         values.append(value)

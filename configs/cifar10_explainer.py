@@ -22,7 +22,7 @@ def get_config():
   training.batch_size = 128
   training.learning_rate = 0.002
   training.epochs = 12
-  # A picture is mirrored and shifted with its map, but what D sees of A is not.
+  # A mirrored picture has not the mirrored map: A does not see it so.
   training.flip = False
   training.crop_padding = 0
   return config

@@ -26,8 +26,8 @@ def _training() -> ConfigDict:
   # validation split: 'accuracy', 'cross_entropy', 'f1' of several labels,
   # 'map_mse', 'map_r2'.
   config.select = 'last'
-  # Epochs without a better one before stopping; 0: never. Under a cosine that
-  # is to stop while the learning rate is high.
+  # Epochs without a better one, by that measure, before stopping; 0: never.
+  # Under a cosine that is to stop while the learning rate is high.
   config.patience = 0
   # Mirror left and right at random, the map with the image.
   config.flip = False

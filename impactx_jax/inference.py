@@ -98,11 +98,17 @@ class Model:
         that there are not, or where there is no map for each; for a check
         where there is no guard.
     """
+    if check and classes is not None:
+      raise InputError(
+          'The guard is calibrated for the maps of the predicted classes. '
+          'Leave out the classes, or the check.'
+      )
     if check and self.guard is None:
       raise InputError(
           f'There is no guard for the maps of {self.method}: it is calibrated '
           'on validation images by --stage=evaluate, for a method that '
-          'predicts maps, explained with the masker blur, mean or constant. '
+          'predicts maps of square images, explained with the masker blur, '
+          'mean or constant. '
           'Run that, or leave the check out.'
       )
     images = np.asarray(images)
@@ -229,9 +235,10 @@ def _guard(found: artefact.Artefact, digest: str) -> guard_lib.Guard | None:
   """Returns the guard of a trained network, if it was calibrated for it."""
   path = found.directory / artefact.GUARD
   content = configs.read_json(path) if path.exists() else {}
-  if content.pop('digest', '') != digest:
+  fields = {field.name for field in dataclasses.fields(guard_lib.Guard)}
+  if content.get('digest') != digest or not fields <= content.keys():
     return None
-  return guard_lib.Guard(**content)
+  return guard_lib.Guard(**{name: content[name] for name in fields})
 
 
 def _trained(home: epath.Path, config) -> list[str]:

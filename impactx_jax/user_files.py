@@ -38,8 +38,8 @@ def load(path: str, name: str, kind: Any, flag: str) -> Any:
   Args:
     path: Of the file, FILE.py.
     name: What it must define, such as 'BACKBONE'.
-    kind: The type that this must have; `type` for a class, `Callable` for a
-      function.
+    kind: The type that this must have, or several; `type` for a class,
+      `Callable` for a function.
     flag: That named the file, such as '--config.model.name'.
 
   Raises:
@@ -55,10 +55,13 @@ def load(path: str, name: str, kind: Any, flag: str) -> Any:
     found = module(path)
   found = getattr(found, name, None)
   if not isinstance(found, kind):
+    kinds = ' or '.join(
+        f'{k.__module__}.{k.__qualname__}'
+        for k in (kind if isinstance(kind, tuple) else (kind,))
+    )
     raise InputError(
-        f'{path} defines no {name} of the type {kind.__module__}.'
-        f'{kind.__qualname__}. Add one, or name another file with '
-        f'{flag}=FILE.py.'
+        f'{path} defines no {name} of the type {kinds}. Add one, or name '
+        f'another file with {flag}=FILE.py.'
     )
   return found
 

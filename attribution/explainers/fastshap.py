@@ -7,6 +7,7 @@ such S make the least squares solution the Shapley values (equation 4 there).
 
 from collections.abc import Callable
 
+from attribution.errors import InputError
 import jax
 import jax.numpy as jnp
 
@@ -21,7 +22,20 @@ def subsets(key: jax.Array, count: int, players: int) -> jax.Array:
 
   Returns:
     bool [count, d]; the second half are the complements of the first.
+
+  Raises:
+    InputError: for an odd number of sets, or fewer than 2 players.
   """
+  if count % 2 or count < 2:
+    raise InputError(
+        f'{count} sets of cells cannot be drawn in pairs; give an even number.',
+        'samples', 'N',
+    )
+  if players < 2:
+    raise InputError(
+        'One cell covers the whole image, and there is nothing to share out. '
+        'Take smaller cells.', 'cell', 'N',
+    )
   key_size, key_order = jax.random.split(key)
   sizes = jnp.arange(1, players)
   # Of all sets of a size together: (d - 1) / (s (d - s)).
@@ -74,6 +88,8 @@ def loss(
     float [B], the mean over the sets.
   """
   batch, height, width = cells.shape
+  if samples % 2:  # Of one image and all: a batch would hide it.
+    subsets(key, samples, height * width)
   sides = images.shape[1] // height, images.shape[2] // width
   drawn = subsets(key, samples * batch, height * width)
   # A set and its complement are of the same image.

@@ -52,7 +52,7 @@ def _explain(config, workdir: str, *paths: str) -> None:
         images, None if wanted == '' else wanted, check=CHECK.value
     )
   except InputError as error:
-    if wanted == '':
+    if wanted == '' or CHECK.value:
       raise
     raise InputError(f'{error} Change it with --class=NAME.') from error
   out = epath.Path(OUT.value)
@@ -74,7 +74,7 @@ def _explain(config, workdir: str, *paths: str) -> None:
           images[i] / np.float32(255),
           explained.attribution[i],
           title=_title(model.class_names, explained, i) + (
-              '' if wanted == '' else f'; map of {CLASS.value}'
+              '' if wanted == '' else f'; map of {_name(model, wanted)}'
           ),
       )
       print(f'\nMap: {target}')
@@ -85,6 +85,11 @@ def _explain(config, workdir: str, *paths: str) -> None:
   else:
     r2 = 'not measured' if model.map_r2 is None else f'{model.map_r2:.3f}'
     print(f'\n{model.about_map}\nMap R2 on validation images: {r2}.')
+
+
+def _name(model, wanted: int | str) -> str:
+  """Returns a class's name, of its name or number."""
+  return model.class_names[wanted] if isinstance(wanted, int) else wanted
 
 
 def _checked(guard, explained, i: int) -> str:

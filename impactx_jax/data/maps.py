@@ -1,6 +1,5 @@
 """Attribution maps as training targets, and which images get one."""
 
-import functools
 import hashlib
 from typing import Any
 
@@ -112,13 +111,12 @@ def targets(
     A column dict for each split, with `map` [N, H, W, C'], and `explained`
     int32 [N], the class whose map it is.
   """
-  scaled = functools.partial(
-      losses.targets,
+  maps = losses.targets(
+      columns['map'][..., 0],
       channels=options.map_channels,
       cell=options.map_cell,
       scaling=options.map_scaling,
   )
-  maps = scaled(columns['map'][..., 0])
   training = columns['split'] == 'train'
   if options.map_scaling == 'global_std':
     maps = maps / (maps[training].std() or np.float32(1))
@@ -142,9 +140,11 @@ def targets(
           '--config.method.maps=true_class.'
       )
     channels = columns['map'].shape[3]
-    train['map'] = scaled(np.repeat(
-        objects[..., None].astype(np.float32), channels, axis=-1
-    ))
+    train['map'] = losses.targets(
+        np.repeat(objects[..., None].astype(np.float32), channels, axis=-1),
+        channels=options.map_channels, cell=options.map_cell,
+        scaling='max_abs',
+    )
   if options.maps == 'random':
     # A value a cell, or the average over cells would take the noise away.
     cells = noise(losses.pool(train['map'], options.map_cell), seed)

@@ -107,19 +107,19 @@ def calibrate(
 
   Returns:
     None where the check cannot be made: of a masker that is not computed on
-    the device.
+    the device, or of images that are not square, whose grid has other cells.
   """
   options, attribution = config.evaluation, config.attribution
-  if attribution.masker not in maskers.BACKGROUND_MASKERS:
+  height, width = dataset.image_shape[:2]
+  if attribution.masker not in maskers.BACKGROUND_MASKERS or height != width:
     return None
   masker = explaining.masker(attribution, dataset.train['image'])
-  side = min(dataset.image_shape[:2])
   columns = column_lib.sample(
       dataset.validation, options.guard_images, config.seed
   )
   found = Guard(
       threshold=0.0,
-      grid=min(options.guard_grid, 1 << (side.bit_length() - 1)),
+      grid=min(options.guard_grid, 1 << (height.bit_length() - 1)),
       false_alarms=options.guard_false_alarms,
       images=column_lib.count(columns),
       masker=dataclasses.asdict(masker),

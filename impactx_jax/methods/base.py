@@ -222,7 +222,8 @@ def factory(explainer: str) -> str | Callable[..., Any] | explainers.Spec:
   if not user_files.is_file(explainer):
     return explainer
   return user_files.load(
-      explainer, 'EXPLAINER', Callable, '--config.attribution.explainer'
+      explainer, 'EXPLAINER', (Callable, explainers.Spec),
+      '--config.attribution.explainer',
   )
 
 

@@ -64,7 +64,7 @@ class Decoding(NamedTuple):
       None for z alone.
     read: (cells, variables of A, images, classes) -> cells [B, h, w, C'] of
       these classes.
-    of_class: Whether the map depends on the class.
+    of_class: Whether there is a map for each class.
     score: (variables of A, images, classes int [B]) -> what is explained, [B].
   """
 
@@ -131,14 +131,14 @@ def create(
 
     # One point is half-way, where what is hidden matters as much as what is
     # seen; more are spread evenly, as those of integrated gradients.
-    count = options.gradient_points
+    points = options.gradient_points
     of_image, of_stem = jax.tree.map(
-        lambda *slopes: sum(slopes) / count,
+        lambda *slopes: sum(slopes) / points,
         *(
             jax.grad(at, argnums=(0, 1))(
-                background + (i + 0.5) / count * missing, jnp.zeros_like(stem)
+                background + (i + 0.5) / points * missing, jnp.zeros_like(stem)
             )
-            for i in range(count)
+            for i in range(points)
         ),
     )
     of_image = (of_image * missing).sum(-1, keepdims=True)
@@ -189,9 +189,7 @@ def create(
       ),
       see=None if sees == 'code' else see,
       read=read,
-      of_class=(
-          sees == 'gradient' or classes == 'all' or options.completeness
-      ),
+      of_class=sees == 'gradient' or classes == 'all',
       score=score,
   )
 

@@ -129,7 +129,10 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       init,
       loss,
       lambda variables, batch: base.Prediction(*explained(variables, batch)),
-      map_of=lambda *arguments: explained(*arguments)[1],
+      map_of=(
+          (lambda *arguments: explained(*arguments)[1])
+          if decoder.of_class else None
+      ),
       layers=layers,
       parts={'M': impactx.PARTS['M'], 'D': (('params',),)},
   )
@@ -144,6 +147,12 @@ def check(config: ConfigDict) -> None:
         "config.method.decoder_sees is 'code', and explainer has no LEP whose "
         'code its decoder could see. Take features or gradient with '
         '--config.method.decoder_sees=NAME, or train impactx.'
+    )
+  if config.attribution.classifier:
+    raise InputError(
+        f'--config.attribution.classifier is {config.attribution.classifier}, '
+        'and explainer explains A itself. Leave it out, or take that '
+        'classifier for A with --config.classifier.workdir=DIR.'
     )
   if config.method.explainer_objective == 'fastshap':
     _check_fastshap(config)
@@ -174,6 +183,14 @@ def _check_fastshap(config: ConfigDict) -> None:
           f'for all channels together, from no maps. Take '
           f'--config.method.{field}={value}.'
       )
+  one_map = (options.decoder_classes or CLASSES) == 'one'
+  if one_map and (options.decoder_sees or SEES) == 'features':
+    raise InputError(
+        'explainer_objective=fastshap explains another class in each step, and '
+        'one map of features cannot know which. Take '
+        '--config.method.decoder_classes=all or '
+        '--config.method.decoder_sees=gradient.'
+    )
   if options.map_cell == 1:
     raise InputError(
         'explainer_objective=fastshap shows cells of several pixels. Take '
@@ -183,7 +200,8 @@ def _check_fastshap(config: ConfigDict) -> None:
 
 def about(options: ConfigDict) -> str:
   """Says what a trained network's own map is."""
-  del options
+  if options.maps != 'true_class':
+    return impactx.about_control()
   return (
       "This map is a prediction of the explainer's; the class is that of the "
       'network that is explained, which is as it was.'
@@ -206,7 +224,8 @@ METHOD = base.Spec(
     check=check,
     check_data=decoding.check_data,
     maps=lambda options: (
-        'true_class' if options.explainer_objective == 'maps' else ''
+        impactx.METHOD.maps(options)
+        if options.explainer_objective == 'maps' else ''
     ),
     about=about,
     published=lambda options: None,

@@ -39,8 +39,6 @@ BOUNDS: bounds.Bounds = second_branch.BOUNDS | decoding.BOUNDS | {
     'lep_init': bounds.Choice('initialisation of LEP', LEP_INITS),
     'classifier_hidden': bounds.Range(0),
 }
-
-
 PARTS = {
     'M': (('collections', second_branch.FROZEN),),
     'LEP and D': (('params', 'lep'), ('params', 'decoder')),
@@ -250,13 +248,18 @@ def check(config: ConfigDict) -> None:
 def about(options: ConfigDict) -> str:
   """Says what a trained network's own map is."""
   if not options.lambda_ or options.maps != 'true_class':
-    return (
-        'This map is of a control, whose decoder has not learned the maps of '
-        'the true class.'
-    )
+    return about_control()
   return (
       "IMPACTX's map is a prediction, learned from maps of the true class; "
       "where the predicted class is wrong it may be another class's."
+  )
+
+
+def about_control() -> str:
+  """Says what the map of a control is."""
+  return (
+      'This map is of a control, whose decoder has not learned the maps of the '
+      'true class.'
   )
 
 

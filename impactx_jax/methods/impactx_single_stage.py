@@ -208,6 +208,13 @@ def check(config: ConfigDict) -> None:
         f'{config.attribution.explainer!r} cannot; it takes '
         f'{", ".join(usable)}.', '--config.attribution.explainer', 'NAME',
     )
+  if config.method.decoder_sees == 'gradient' or config.method.completeness:
+    raise InputError(
+        'impactx_single_stage explains the whole network while it trains, and '
+        'what its decoder sees is M alone, whose own answer is not trained. '
+        'Take code or features with --config.method.decoder_sees=NAME, and '
+        '--config.method.completeness=False, or train impactx.'
+    )
   if config.method.distillation:
     raise InputError(
         'impactx_single_stage has no trained classifier whose probabilities it '

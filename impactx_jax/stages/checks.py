@@ -83,10 +83,14 @@ def check(config: ConfigDict) -> None:
     raise methods.unknown(name)  # It is stage one.
   methods.find(name).check(methods.config_of(name, config))
   for section in ('classifier', 'method'):
-    history.Select.parse(
-        config[section].training.select,
-        f'--config.{section}.training.select',
-    )
+    training, flag = config[section].training, f'--config.{section}.training'
+    select = history.Select.parse(training.select, f'{flag}.select')
+    if training.patience and not select.measure:
+      raise InputError(
+          f'config.{section}.training.patience is {training.patience}, and '
+          'select is last: no epoch is better than another then. Take '
+          f"{flag}.patience=0, or {flag}.select='max accuracy'."
+      )
   explaining.check(config.attribution)
   guard.check(config.evaluation)
   size = tuple(config.data.image_size)

@@ -101,7 +101,9 @@ def measure(
         run.config, dataset, network, other and trained.restore(other),
         maps_stage.read_maps(run, dataset.fingerprint())
         if run.kind == 'true_class' else None,
-        trained.restore(run.classifier),
+        # What the branch was taught, where that is A's.
+        trained.restore(run.classifier)
+        if run.maps and run.explained == run.classifier else None,
     )
     metrics['maps'] = measured.summary(run.config.evaluation, run.config.seed)
     metrics['guard'] = _guard(run, dataset, network, measured)
@@ -184,7 +186,10 @@ def _guard(
   """
   result = run.trained(run.config.method.name)
   found = guard.calibrate(run.config, dataset, network)
+  path = result.directory / artefact.GUARD
   if found is None:
+    if parallel.is_main_process():
+      path.unlink(missing_ok=True)  # Of an evaluation before.
     return None
   values = guard.of_images(
       found, network, measured.images, run.config.evaluation.batch_size
@@ -192,7 +197,7 @@ def _guard(
   content = dataclasses.asdict(found)
   if parallel.is_main_process():
     files.write_json(
-        result.directory / artefact.GUARD,
+        path,
         content | {'digest': result.load()['digest']},
     )
   return content | {'alarms': float(np.mean(values > found.threshold))}

@@ -61,7 +61,7 @@ def train_method(run: Run, name: str) -> None:
       )
   else:
     columns = run_lib.dataset(run).columns()
-  if result.config.method.get('distillation', 0):
+  if 'distillation' in spec.scalars and result.config.method.distillation:
     _add_teacher(run, columns)
   problem = trained.problem_of(
       data,

@@ -101,8 +101,8 @@ def train(
   if accuracy <= method.task.chance(problem.num_classes):
     logging.warning(
         '%s is no better than chance on the validation images: there is '
-        'nothing in it to explain. Train it longer (training.epochs, '
-        'training.patience), or with another learning rate.', result.directory,
+        'nothing in it to explain. Train it longer (training.epochs), or with '
+        'another learning rate.', result.directory,
     )
 
 

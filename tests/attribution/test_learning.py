@@ -54,7 +54,7 @@ def test_it_learns_what_is_known_of_a_linear_model(learned):
     np.testing.assert_allclose(
         cells.sum(axis=(1, 2)), expected.sum(axis=(1, 2)), atol=1e-4
     )
-    assert explain.evaluations == 40 * 144 * 10
+    assert explain.evaluations == 40 * 160 * 10
   else:
     assert explain.r2 > 0.5  # Of 16 images.
     assert explain.evaluations == 160 * 200
@@ -110,6 +110,15 @@ def test_the_model_is_learned_of_and_stays():
     ({'labels': np.zeros(9, int)}, ('160', '9')),
     ({'maps': np.zeros((160, 4, 4, 1))}, ('(160, 4, 4, 1)',)),
     ({'batch_size': 145}, ('145', '144')),
+    ({'batch_size': 0}, ('batch_size',)),
+    ({'epochs': 0}, ('epochs',)),
+    ({'cell': -2}, ('cell',)),
+    ({'objective': 'fastshap', 'samples': 7}, ('even', 'samples')),
+    ({'objective': 'fastshap', 'cell': 8}, ('smaller cells', 'cell')),
+    (
+        {'objective': 'fastshap', 'maps': np.zeros((160, 8, 8, 1))},
+        ('does not learn from',),
+    ),
     ({'held_out': 1.0}, ('held_out',)),
     ({'learning_rate': float('nan')}, ('learning',)),
 ])
@@ -127,3 +136,12 @@ def test_a_function_that_cannot_be_traced_is_answered():
     attribution.learn(
         lambda variables, x: jnp.asarray(np.asarray(x)), {}, IMAGES, **OPTIONS
     )
+
+
+@pytest.mark.parametrize('images', [
+    IMAGES[:2, :4], IMAGES[:0], IMAGES[0], IMAGES[:2, ..., :1]
+])
+def test_images_of_another_shape_are_answered(learned, images):
+  explain, _ = learned
+  with pytest.raises(InputError, match=r'\[N, 8, 8, 2\]'):
+    explain(images)

@@ -9,7 +9,7 @@ noise; and, of 200 test images, on the tenth whose map is the worst (rank
 correlation with Owen values of 2,000 evaluations) and on the others, with the
 mean rank correlation of what is trusted and of what is not.
 
-The figures are kept in DIR/guard.json. The last line is
+The figures are kept in DIR/guard_benchmark.json. The last line is
 `false_alarms=… detected_worst=… blurred=… noisy=… other=…`.
 """
 
@@ -108,7 +108,7 @@ def main() -> None:
       f'{model.guard.images} validation images.'
   )
   made = provenance.collect()
-  files.write_json(run.workdir / 'guard.json', {
+  files.write_json(run.workdir / 'guard_benchmark.json', {
       'table': [dict(zip(HEADER, row, strict=True)) for row in rows],
       'detected': {'worst': detected, 'others': others},
       'guard': dataclasses.asdict(model.guard),

@@ -82,18 +82,21 @@ def test_what_the_decoder_sees_decides_what_its_map_is_of(sees, classes):
   method, variables, a, _ = make(
       decoder_sees=sees, decoder_classes=classes
   )
-  first, second = (
-      method.map_of(variables, BATCH, CLASSES + k) for k in (0, 1)
-  )
-  # Features alone, and one map: the same for every class.
-  same = (sees, classes) == ('features', 'one')
-  assert (np.abs(first - second).max() == 0) == same
+  first = method.predict(variables, BATCH).attribution
+  # Features alone, and one map: there is none of another class.
+  assert (method.map_of is None) == ((sees, classes) == ('features', 'one'))
+  if method.map_of:
+    maps = [
+        method.map_of(variables, BATCH, (CLASSES + k) % NUM_CLASSES)
+        for k in (0, 1)
+    ]
+    assert np.abs(maps[0] - maps[1]).max() > 1e-3
   # Of another network, by the same decoder, another map.
   other = jax.tree.map(lambda x: x[..., ::-1], a)
   collections = variables['collections'] | {'classifier': other}
-  found = method.map_of(
-      variables | {'collections': collections}, BATCH, CLASSES
-  )
+  found = method.predict(
+      variables | {'collections': collections}, BATCH
+  ).attribution
   assert np.abs(found - first).max() > 1e-3
 
 
@@ -147,6 +150,10 @@ def test_its_evaluations_are_counted():
     ({'map_channels': 0}, 'blur', ('--config.method.map_channels=1',)),
     ({'maps': 'shuffled'}, 'blur', ('--config.method.maps=true_class',)),
     ({'map_cell': 1}, 'blur', ('--config.method.map_cell=N',)),
+    (
+        {'decoder_sees': 'features', 'decoder_classes': 'one'}, 'blur',
+        ('--config.method.decoder_classes=all',),
+    ),
     ({'explainer_objective': 'shap'}, 'blur', ('fastshap, maps',)),
 ])
 def test_what_its_objective_cannot_have_is_refused(changes, masker, parts):
@@ -159,3 +166,21 @@ def test_what_its_objective_cannot_have_is_refused(changes, masker, parts):
     methods.find('explainer').check(config)
   for part in parts:
     assert part in str(error.value)
+
+
+def test_another_classifier_is_not_explained():
+  config = make_config('explainer')
+  config.attribution.classifier = 'DIR'
+  with pytest.raises(InputError, match='--config.classifier.workdir=DIR'):
+    methods.find('explainer').check(config)
+
+
+def test_its_controls_are_called_so():
+  spec = methods.find('explainer')
+  assert 'prediction' in spec.about(make_config('explainer').method)
+  for maps in ('shuffled', 'random', 'other_class', 'mask'):
+    options = make_config('explainer', maps=maps).method
+    assert 'control' in spec.about(options)
+    assert spec.maps(options) == (
+        'other_class' if maps == 'other_class' else 'true_class'
+    )
