@@ -55,6 +55,11 @@ class MapDecoder(nn.Module):
     """Views of a batch -> maps [B, H', W', channels]."""
     height, width, channels = self.shape
     blocks = (height // self.start).bit_length() - 1
+    if self.start << blocks != height or width % (1 << blocks):
+      raise ValueError(
+          f'A map of {height}x{width} cannot be reached from {self.start} rows '
+          'by doubling.'
+      )
     size = self.start, width >> blocks
     x = self._deep(views, tuple(max(1, side // 2) for side in size))
     for block in range(blocks + 1):
