@@ -54,7 +54,7 @@ class MapDecoder(nn.Module):
   def __call__(self, views: Views) -> jax.Array:
     """Views of a batch -> maps [B, H', W', channels]."""
     height, width, channels = self.shape
-    blocks = (height // self.start).bit_length() - 1
+    blocks = max(0, (height // self.start).bit_length() - 1)
     if self.start << blocks != height or width % (1 << blocks):
       raise ValueError(
           f'A map of {height}x{width} cannot be reached from {self.start} rows '
