@@ -304,8 +304,11 @@ def localise(
   objects = masks.masks_of(columns, predicted, num_classes)
   values = {'epg': {}, 'iou': {}}
   for name, own in maps.items():
-    # Another image's map is cut where the method's own is.
-    maker = makers.get(name, makers[user_files.stem(config.method.name)])
+    # Another image's map is cut where the method's own is, and A's where the
+    # network's is.
+    maker = makers.get(
+        name.removesuffix(OF_A), makers[user_files.stem(config.method.name)]
+    )
     found = maker(network[1], images, classes)
     threshold = localisation.best_threshold(found, truth)
     values['epg'][name] = localisation.epg(own, objects)

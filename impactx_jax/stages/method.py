@@ -55,7 +55,9 @@ def train_method(run: Run, name: str) -> None:
         maps_stage.read_maps(run, data), result.config.method,
         run.config.seed, len(data['class_names']),
     )
-    if spec.unmapped and run_lib.unmapped(run):
+    # A control is trained on the images of the method that it is beside.
+    both = spec.unmapped and methods.find(run.config.method.name).unmapped
+    if both and run_lib.unmapped(run):
       columns = map_data.with_unmapped(
           columns, run_lib.dataset(run), run.config.seed
       )

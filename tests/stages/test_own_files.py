@@ -103,7 +103,7 @@ def test_all_is_measured_of_several_labels(metrics):
   maps = metrics['maps']
   assert maps['names'] == [
       'saliency', 'tidy', 'random', 'grad_cam', 'class_mean', 'mean',
-      'mean_mask', 'swapped',
+      'mean_mask', 'swapped', 'saliency_of_a',
   ]
   # The masks of the classes that are explained are the objects.
   for measure in ('morf_area', 'epg', 'iou'):

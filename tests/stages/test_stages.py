@@ -50,13 +50,14 @@ def test_the_control_can_be_named_in_a_finished_workdir(
   assert run.method_names() == (methods.CONTROL,)
 
 
-def test_both_were_trained_on_the_mapped_images(finished_workdir):
-  for name in ('impactx', methods.CONTROL):
-    examples = read(finished_workdir / name, 'summary.json')['examples']
-    assert sum(examples.values()) == 48
-  assert read(finished_workdir / 'classifier', 'summary.json')['examples'] != (
-      examples
-  )
+def test_both_were_trained_on_all_images_mapped_or_not(finished_workdir):
+  examples = [
+      read(finished_workdir / name, 'summary.json')['examples']
+      for name in ('classifier', 'impactx', methods.CONTROL)
+  ]
+  assert examples[0] == examples[1] == examples[2]
+  manifest = read(finished_workdir / 'maps', 'manifest.json')
+  assert sum(manifest['examples'].values()) == 48 < sum(examples[0].values())
 
 
 @pytest.mark.parametrize(('name', 'folder'), [
