@@ -1,6 +1,7 @@
 """What a command prints at its end: plain-text tables."""
 
 from collections.abc import Sequence
+import textwrap
 from typing import Any
 
 from impactx_jax import methods
@@ -37,8 +38,9 @@ def summary(metrics: dict[str, Any]) -> str:
   )
   if 'maps' not in metrics:
     return text
-  further = [_maps(metrics['maps']), verdict(metrics['maps']), guard(metrics)]
-  return text + '\n\n'.join(part for part in further if part)
+  said = [verdict(metrics['maps']), guard(metrics)]
+  said = [textwrap.fill(part, 88) for part in said if part]
+  return '\n\n'.join([text + _maps(metrics['maps']), *said])
 
 
 def verdict(found: dict[str, Any]) -> str:
