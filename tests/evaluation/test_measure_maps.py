@@ -3,7 +3,6 @@
 import dataclasses
 
 from attribution.maskers import Masker
-from impactx_jax.data import masks
 from impactx_jax.data import sources
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import measure_maps
@@ -15,9 +14,6 @@ import jax
 import numpy as np
 import pytest
 from tests.pipeline_fixtures import restored
-
-MASKS = np.random.default_rng(0).random((2, 4, 5, 3)) < 0.4
-
 
 @pytest.fixture(scope='module')
 def network(finished_workdir):
@@ -123,57 +119,6 @@ def test_the_close_look(measured):
   assert np.abs(values['stability']['random']).max() < 0.15
 
 
-def test_random_parameters_are_the_trained_ones_in_another_order(network):
-  scrambled = randomisation.randomised(network[1], 0)
-  for old, new in zip(
-      jax.tree.leaves(network[1]), jax.tree.leaves(scrambled), strict=True
-  ):
-    np.testing.assert_array_equal(np.sort(old, None), np.sort(new, None))
-  kernel = network[1]['collections']['classifier']['params']['trunk']['conv1']
-  other = scrambled['collections']['classifier']['params']['trunk']['conv1']
-  assert np.any(kernel['kernel'] != other['kernel'])  # Of M as well.
-
-
-def test_each_part_is_shuffled_alone(measured, network):
-  parts = ('M', 'LEP and D', 'C')
-  own = {
-      part: measured.values[f'randomisation of {part}']['impactx']
-      for part in parts
-  }
-  # The paper's decoder does not see M, nor C; only LEP and D make its map.
-  for part in ('M', 'C'):
-    np.testing.assert_allclose(own[part], 1, atol=1e-6)
-  assert own['LEP and D'].max() < 0.9
-  # What is computed from the network follows each part that classifies.
-  for part in ('M', 'C'):
-    shap = measured.values[f'randomisation of {part}']['partition']
-    assert shap.max() < 0.9
-  # D takes no part in the answer; all else does.
-  assert measured.randomised_accuracy.keys() == {
-      'randomisation', *(f'randomisation of {part}' for part in parts)
-  }
-  for part in parts:
-    places = network[0].parts[part]
-    scrambled = randomisation.randomised(network[1], 0, places)
-    moved = [
-        jax.tree_util.keystr(path)
-        for (path, old), new in zip(
-            jax.tree_util.tree_leaves_with_path(network[1]),
-            jax.tree.leaves(scrambled), strict=True,
-        ) if not np.array_equal(old, new)
-    ]
-    starts = tuple(''.join(f"['{key}']" for key in p) for p in places)
-    assert moved and all(path.startswith(starts) for path in moved)
-  # No part is forgotten, and none is in two.
-  whole = jax.tree_util.tree_leaves_with_path(network[1])
-  for path, _ in whole:
-    keys = tuple(key.key for key in path)
-    assert sum(
-        keys[:len(place)] == place
-        for places in network[0].parts.values() for place in places
-    ) == 1
-
-
 def test_the_explanation_of_a_is_laid_beside_that_of_the_network(
     config, dataset, network, finished_workdir
 ):
@@ -198,25 +143,6 @@ def test_another_seed_is_compared(config, dataset, network):
     found = values['seed_agreement']
     assert np.allclose(found['impactx'], 1, atol=1e-5) == same
     np.testing.assert_allclose(found['random'], 1)  # The same for all.
-
-
-def test_statistics_of_normalisations_are_not_shuffled():
-  variables = {
-      'params': {'kernel': np.arange(100)},
-      'collections': {
-          'batch_stats': {'var': np.arange(100)},
-          'classifier': {
-              'params': {'kernel': np.arange(100)},
-              'collections': {'batch_stats': {'var': np.arange(100)}},
-          },
-      },
-  }
-  found = jax.tree_util.tree_leaves_with_path(
-      randomisation.randomised(variables, 0)
-  )
-  for path, leaf in found:
-    kept = np.array_equal(leaf, np.arange(100))
-    assert kept == ('var' in jax.tree_util.keystr(path))
 
 
 def test_a_measure_that_no_image_has_is_none_in_json(measured, config):
@@ -316,19 +242,6 @@ def test_grad_cam_is_left_out_where_the_network_is_not_cut(config, network):
     makers = explaining.compared(config, cut, Masker('blur'))
     names[layers is None] = set(makers)
   assert names[False] - names[True] == {'grad_cam'}
-
-
-@pytest.mark.parametrize(('columns', 'expected'), [
-    ({'group': np.zeros(2)}, None),
-    ({'mask': MASKS[..., :1]}, MASKS[..., 0]),
-    ({'object_mask': 255 * np.uint8(MASKS[..., :2])}, MASKS[..., :2].any(-1)),
-    ({'masks': MASKS}, np.stack([MASKS[0, ..., 2], MASKS[1, ..., 0]])),
-])
-def test_the_masks_are_of_the_explained_class_or_of_the_object(
-    columns, expected
-):
-  found = masks.masks_of(columns, np.array([2, 0]), num_classes=3)
-  np.testing.assert_array_equal(found, expected)
 
 
 def test_training_maps_give_their_means_as_controls(config, dataset, network):

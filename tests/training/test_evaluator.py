@@ -211,3 +211,18 @@ def test_a_method_that_explains_itself_is_judged_by_the_maps_it_makes(
   images = columns['image'][:5] / np.float32(255)
   mse = np.mean(images**2)  # It predicts the image, and the map is twice that.
   assert r2 == pytest.approx(1 - mse / (4 * images.var(axis=0).mean()))
+
+
+def test_the_fit_to_maps_is_measured_where_there_is_a_map():
+  columns = make_columns(6)
+  shown = columns['image'] / np.float32(255)
+  mapped = np.array([1, 1, 1, 1, 0, 0], np.float32)
+  # Where there is none, 0 stands in its place.
+  columns |= {
+      'map': mapped[:, None, None, None] * (shown + np.float32(0.5)),
+      'mapped': mapped,
+  }
+  found = evaluate(make_method(), columns)
+  assert found['map_mse'] == pytest.approx(0.25, rel=1e-5)
+  variance = (shown[:4] + 0.5).var(axis=0).mean()
+  assert found['map_r2'] == pytest.approx(1 - 0.25 / variance, rel=1e-4)
