@@ -6,6 +6,10 @@
 D learns from A's maps of the training images (500 evaluations each, averaged
 over cells of 4x4 pixels) and sees A's features and one backward pass. The class
 is A's own.
+
+One core of an AMD EPYC with other work beside it, 2026-11-21, one seed: R2
+0.455 of the validation images' maps after 29 minutes; the maps take 24 before
+(docs/results/learned_explainer.md).
 """
 
 from impactx_jax.configs import cifar10_lenet5

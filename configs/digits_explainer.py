@@ -1,6 +1,10 @@
 """A learned explainer of LeNet-5 on scikit-learn's digits, no download.
 
   impactx --config=configs/digits_explainer.py --workdir=DIR
+
+One core of an AMD EPYC, 2026-11-21, one seed: R2 0.680 of the validation
+images' maps after 2 minutes, and 31 seconds for the maps before
+(docs/results/learned_explainer.md).
 """
 
 from impactx_jax.configs import common

@@ -108,8 +108,7 @@ class Model:
           f'There is no guard for the maps of {self.method}: it is calibrated '
           'on validation images by --stage=evaluate, for a method that '
           'predicts maps of square images, explained with the masker blur, '
-          'mean or constant. '
-          'Run that, or leave the check out.'
+          'mean or constant. Run that, or leave the check out.'
       )
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[1:] != self.image_shape:

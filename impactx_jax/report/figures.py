@@ -131,7 +131,7 @@ def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
   Args:
     curves: By map, float [N, R + 1]; images with NaN are left out.
   """
-  picture, axes = _axes(7, 4)
+  picture, axes = _axes(8.5, 4)
   for i, (name, values) in enumerate(curves.items()):
     values = values[~np.isnan(values).any(axis=1)]
     steps = np.linspace(0, 100, values.shape[1])
@@ -149,7 +149,10 @@ def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
       xlim=(0, 100), ylim=(0, None), xlabel='% of the image replaced',
       ylabel='probability of the predicted class',
   )
-  axes.legend(frameon=False, fontsize=9)
+  # Beside the curves, which fill the axes where there are many.
+  axes.legend(
+      frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1, 0.5)
+  )
   return picture
 
 

@@ -96,6 +96,7 @@ def main() -> None:
         'mean': float(np.mean(accuracy)),
         'deviation': float(np.std(accuracy, ddof=1)),
         'to lambda0': [difference.mean, difference.low, difference.high],
+        'seeds': len(tests),
         'better': better,
         'worse': len(significant) - better,
         'map_r2': r2,
