@@ -12,6 +12,7 @@ from typing import Any
 from impactx_jax import losses
 from impactx_jax import rng
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -30,6 +31,7 @@ class Task:
     distillation: Logits [B, K], a teacher's probabilities -> the same loss with
       these in the place of the truth.
     probabilities: Logits [N, K] -> float [N, K] in [0, 1].
+    average: Logits, logits [N, K] -> those of the mean of both probabilities.
     answer: Logits [N, K] -> what is predicted, as the truth is written.
     top: Logits [N, K] -> the class that is explained of each image, int [N].
     right: Answers, truth -> whether an image's whole answer is right, bool [N].
@@ -49,6 +51,7 @@ class Task:
   loss: Callable[[jax.Array, Batch], jax.Array]
   distillation: Callable[[jax.Array, jax.Array], jax.Array]
   probabilities: Callable[[Any], Any]
+  average: Callable[[jax.Array, jax.Array], jax.Array]
   answer: Callable[[Any], Any]
   top: Callable[[Any], Any]
   right: Callable[[Any, Any], Any]
@@ -81,6 +84,11 @@ def _classification() -> Task:
         CROSS_ENTROPY: (loss(logits, batch), ones),
     }
 
+  def average(logits, others):
+    return jnp.logaddexp(
+        jax.nn.log_softmax(logits), jax.nn.log_softmax(others)
+    ) - jnp.log(2)
+
   def by_class(answers, truth, num_classes):
     return _share(np.eye(num_classes, dtype=bool)[truth], answers == truth)
 
@@ -90,6 +98,7 @@ def _classification() -> Task:
       loss=loss,
       distillation=optax.softmax_cross_entropy,
       probabilities=jax.nn.softmax,
+      average=average,
       answer=_highest,
       top=_highest,
       right=lambda answers, truth: answers == truth,
@@ -128,6 +137,15 @@ def _multi_label() -> Task:
         'f1': (2 * (answers * truth).sum(-1), (answers + truth).sum(-1)),
     }
 
+  def average(logits, others):
+    there, absent = (
+        jnp.logaddexp(
+            jax.nn.log_sigmoid(sign * logits), jax.nn.log_sigmoid(sign * others)
+        )
+        for sign in (1, -1)
+    )
+    return there - absent
+
   def of_split(logits, truth):
     from sklearn import metrics  # pylint: disable=g-import-not-at-top
 
@@ -153,6 +171,7 @@ def _multi_label() -> Task:
       loss=loss,
       distillation=losses.binary_cross_entropy,
       probabilities=jax.nn.sigmoid,
+      average=average,
       answer=present,
       top=_highest,
       right=right,

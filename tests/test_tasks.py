@@ -71,6 +71,18 @@ def test_of_one_label_the_share_that_is_right_by_class():
   np.testing.assert_allclose(found, [2 / 3, 1, np.nan, 0])
 
 
+@pytest.mark.parametrize('task', [ONE, SEVERAL], ids=lambda task: task.name)
+def test_an_average_has_the_mean_probabilities(task):
+  others = LOGITS[::-1] - 3
+  np.testing.assert_allclose(
+      task.probabilities(task.average(LOGITS, others)),
+      (task.probabilities(LOGITS) + task.probabilities(others)) / 2, rtol=1e-5,
+  )
+  # Nor do logits that are certain make it lose its footing.
+  certain = np.float32([[300, -300, 0], [-300, 300, 0]])
+  assert np.isfinite(task.average(certain, -certain)).all()
+
+
 # --- Several labels -----------------------------------------------------------
 
 

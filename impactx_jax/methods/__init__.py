@@ -14,7 +14,9 @@ from attribution.errors import unknown_choice
 from impactx_jax import user_files
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
+from impactx_jax.methods import baseline_continued
 from impactx_jax.methods import baseline_matched
+from impactx_jax.methods import baseline_pair
 from impactx_jax.methods import explainer
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
@@ -35,6 +37,9 @@ METHODS: dict[str, Spec] = {
     'wae': wae.METHOD,
     'explainer': explainer.METHOD,
     'baseline_matched': baseline_matched.METHOD,
+    **baseline_matched.VARIANTS,
+    'baseline_continued': baseline_continued.METHOD,
+    'baseline_pair': baseline_pair.METHOD,
     **impactx.CONTROLS,
     **impactx_single_stage.CONTROLS,
 }

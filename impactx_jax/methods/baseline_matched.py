@@ -1,5 +1,9 @@
-"""A alone, widened to as many parameters as IMPACTX classifies with."""
+"""A alone, widened to the size of what IMPACTX classifies with."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from impactx_jax import bounds
 from impactx_jax import models
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
@@ -9,46 +13,117 @@ import jax
 from ml_collections import ConfigDict
 
 
+class Network(NamedTuple):
+  """What has a size.
+
+  Attributes:
+    init: key -> variables.
+    apply: (variables, images) -> outputs.
+  """
+
+  init: Callable[[jax.Array], Any]
+  apply: Callable[[Any, jax.Array], Any]
+
+
 def create(config: ConfigDict, problem: base.Problem) -> base.Method:
-  """Builds an A with as many parameters as M, LEP and C have together.
+  """Builds an A of the size that M, LEP and C have together.
 
   They are what IMPACTX classifies with; D is not counted. The width of A's
   layers is what grows.
 
+  Args:
+    config: `config.model` and `config.method` are read, `matched` for what the
+      size is.
+    problem: What is known of the data.
+
   Raises:
     InputError: if the backbone does not heed `config.model.width`.
   """
-  classifier = models.create_classifier(config.model, problem.num_classes)
-  network = impactx.create_network(
+  images, size = base.zeros(problem), SIZES[config.method.matched]
+
+  def alone(model: ConfigDict) -> Network:
+    classifier = models.create_classifier(model, problem.num_classes)
+    return Network(lambda key: classifier.init(key, images), classifier.apply)
+
+  config = config.copy_and_resolve_references()
+  config.model = models.widened(
+      config.model,
+      size(_impactx(config, problem, alone(config.model)), images),
+      lambda model: size(alone(model), images),
+  )
+  return baseline.create(config, problem)
+
+
+def _impactx(
+    config: ConfigDict, problem: base.Problem, classifier: Network
+) -> Network:
+  """Returns M, LEP and C as one."""
+  branch = impactx.create_network(
       config, problem, decoding.create(config, problem).module
   )
 
-  def params(key):
-    images = base.zeros(problem)
-    scores, a = classifier.init_with_output(key, images)
-    m = getattr(scores, config.method.m_output)
-    branch = network.init(
-        key, images, m, method=lambda net, x, m: net.classify(m, net.lep(x))
-    )
-    return a['params'], branch['params']
+  def m_output(variables, images):
+    scores = classifier.apply(variables, images)
+    return getattr(scores, config.method.m_output)
 
-  shapes = jax.eval_shape(params, jax.random.key(0))
-  wide = models.widened(
-      config.model,
-      problem.num_classes,
-      problem.image_shape,
-      sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+  def classify(net, images, m):
+    return net.classify(m, net.lep(images))
+
+  def init(key):
+    images = base.zeros(problem)
+    a = classifier.init(key)
+    return a, branch.init(key, images, m_output(a, images), method=classify)
+
+  def apply(variables, images):
+    a, own = variables
+    return branch.apply(own, images, m_output(a, images), method=classify)
+
+  return Network(init, apply)
+
+
+def parameters(network: Network, images: jax.Array) -> int:
+  """Counts what a network is trained in."""
+  del images
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  return sum(
+      leaf.size
+      for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
+      if jax.tree_util.DictKey('params') in path
   )
-  config = config.copy_and_resolve_references()
-  config.model = wide
-  return baseline.create(config, problem)
+
+
+def flops(network: Network, images: jax.Array) -> float:
+  """Counts the operations of one forward pass, as XLA has to compute it."""
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  lowered = jax.jit(network.apply).lower(shapes, images)
+  return lowered.cost_analysis()['flops']
+
+
+SIZES = {'parameters': parameters, 'flops': flops}
+BOUNDS: bounds.Bounds = {
+    'matched': bounds.Choice('size that is matched', tuple(SIZES)),
+}
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a `config.method` of which it cannot be made."""
+  bounds.check(config.method, BOUNDS, 'config.method')
+  impactx.check(config)
 
 
 METHOD = base.Spec(
     create,
     'A, as many parameters',
-    options=impactx.OPTIONS,
-    check=impactx.check,
+    options=impactx.OPTIONS | {
+        # What a wider A has as much of as IMPACTX: 'parameters' or 'flops'.
+        'matched': 'parameters',
+    },
+    check=check,
     from_scratch=True,
     published=lambda options: None,
 )
+VARIANTS = {
+    'baseline_matched_flops': METHOD.variant(
+        'A, as many FLOPs', matched='flops'
+    ),
+}

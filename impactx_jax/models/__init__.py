@@ -4,6 +4,9 @@ A new backbone is one file with a trunk and a head, and one line here; or a
 file of the user's own that defines BACKBONE, given as `config.model.name`.
 """
 
+from collections.abc import Callable
+import functools
+
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from flax import linen as nn
@@ -16,8 +19,6 @@ from impactx_jax.models.base import Backbone as Backbone
 from impactx_jax.models.base import Classifier as Classifier
 from impactx_jax.models.base import scaled as scaled
 from impactx_jax.models.base import Scores as Scores
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 BACKBONES: dict[str, Backbone] = {
@@ -120,18 +121,14 @@ def create_classifier(model: ConfigDict, num_classes: int) -> Classifier:
 
 
 def widened(
-    model: ConfigDict,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
-    parameters: int,
+    model: ConfigDict, wanted: float, size: Callable[[ConfigDict], float]
 ) -> ConfigDict:
-  """Returns the `config.model` of a classifier with about so many parameters.
+  """Returns the `config.model` of the width at which it has a size.
 
   Args:
     model: The config's section; its `width` is what changes.
-    num_classes: K.
-    image_shape: (H, W, C).
-    parameters: To be met as closely as whole channels allow.
+    wanted: The size, to be met as closely as whole channels allow.
+    size: `config.model` -> its size, which grows with its width.
 
   Raises:
     InputError: if the backbone does not heed `model.width`.
@@ -141,24 +138,23 @@ def widened(
     wide.width = width
     return wide
 
-  def count(width):
-    network = create_classifier(with_width(width), num_classes)
-    shapes = jax.eval_shape(
-        network.init, jax.random.key(0), jnp.zeros((1, *image_shape))
-    )
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes['params']))
+  @functools.cache
+  def size_of(width):
+    return size(with_width(width))
 
-  low, high = 0.01, 64.0
-  if count(low) == count(high):
+  low, high = 0.01, 1.0
+  if size_of(low) == size_of(high):
     raise InputError(
         f'The backbone {model.name!r} has the same size whatever '
         'config.model.width is, so it cannot be matched to the size of '
         'IMPACTX. Let its trunk and head read model.width, or leave '
-        'baseline_matched out.'
+        'baseline_matched and baseline_matched_flops out.'
     )
-  for _ in range(20):
+  while size_of(high) < wanted:
+    low, high = high, 2 * high
+  for _ in range(16):
     middle = (low + high) / 2
-    low, high = (middle, high) if count(middle) < parameters else (low, middle)
+    low, high = (middle, high) if size_of(middle) < wanted else (low, middle)
   return with_width(
-      min((low, high), key=lambda width: abs(count(width) - parameters))
+      min((low, high), key=lambda width: abs(size_of(width) - wanted))
   )
