@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from attribution import explainers
 from attribution.errors import InputError
 from impactx_jax import losses
 from impactx_jax import rng
@@ -132,16 +133,10 @@ def targets(
   train = parts['train']
   if options.maps == 'shuffled':
     train['map'] = shuffled(train['map'], seed)
-  if options.maps == 'mask':
-    objects = masks.masks_of(train, train['explained'], num_classes)
-    if objects is None:
-      raise InputError(
-          "config.method.maps is 'mask', and the data have no masks. Take "
-          '--config.method.maps=true_class.'
-      )
-    channels = columns['map'].shape[3]
+  if options.maps in ('edges', 'mask'):
+    find = edges_of if options.maps == 'edges' else masks_of
     train['map'] = losses.targets(
-        np.repeat(objects[..., None].astype(np.float32), channels, axis=-1),
+        find(train, columns['map'].shape[3], num_classes),
         channels=options.map_channels, cell=options.map_cell,
         scaling='max_abs',
     )
@@ -183,6 +178,24 @@ def with_unmapped(
         for name in part if name in rest
     }
   return found
+
+
+def edges_of(columns: Columns, channels: int, num_classes: int) -> np.ndarray:
+  """Returns the pictures' edges as maps, float32 [N, H, W, C]."""
+  del channels, num_classes
+  find = explainers.create('edges', None)
+  return find(None, column_lib.to_float(columns['image']), columns['explained'])
+
+
+def masks_of(columns: Columns, channels: int, num_classes: int) -> np.ndarray:
+  """Returns the explained objects' masks as maps, float32 [N, H, W, C]."""
+  found = masks.masks_of(columns, columns['explained'], num_classes)
+  if found is None:
+    raise InputError(
+        "config.method.maps is 'mask', and the data have no masks. Take "
+        '--config.method.maps=true_class.'
+    )
+  return np.repeat(found[..., None].astype(np.float32), channels, axis=-1)
 
 
 def shuffled(maps: np.ndarray, seed: int) -> np.ndarray:

@@ -26,6 +26,8 @@ class Result:
     validation: Best validation accuracy, 0 to 1.
     map_r2: Share of the maps' variance on validation images that its own
       maps explain; None without maps.
+    probe_r2: The same share that a linear probe predicts from its code; None
+      without maps or without a code.
     parameters: How many are trained.
     seconds: Of its own training, without that of A, and without the maps.
     evaluations: Of the model, for the maps it is trained on.
@@ -38,6 +40,7 @@ class Result:
   correct: np.ndarray
   validation: float
   map_r2: float | None
+  probe_r2: float | None
   parameters: int | None
   seconds: float
   evaluations: int

@@ -202,6 +202,7 @@ def _result(one: Run, seed: int, name: str) -> comparison.Result | None:
       correct=np.array(test['correct'], bool),
       validation=summary['best_validation_accuracy'],
       map_r2=summary.get('map_r2'),
+      probe_r2=summary.get('probe_r2'),
       parameters=summary.get('parameters'),
       seconds=summary['seconds'],
       evaluations=run_lib.evaluations(one, name),

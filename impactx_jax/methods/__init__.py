@@ -159,6 +159,11 @@ def config_of(name: str, config: ConfigDict) -> ConfigDict:
   return config
 
 
+def learns_maps(name: str, config: ConfigDict) -> bool:
+  """Whether its decoder learns: not with λ = 0, which leaves it as it was."""
+  return scalars(name, config).get('lambda_', 1) != 0
+
+
 def title(name: str) -> str:
   """Returns how tables and pictures call a method; itself if it is unknown."""
   return METHODS[name].title if name in METHODS else name

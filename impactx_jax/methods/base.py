@@ -100,6 +100,8 @@ class Method:
     map_of: (variables, batch, classes int [B]) -> the network's own map of
       these classes, [B, H, W, C'], for one that has a map for each; that of
       `predict` is of the class that it answers.
+    code: (variables, batch) -> float32 [B, U], what its decoder starts from,
+      for one that has such a code.
     layers: The network cut after its last convolution, images -> features and
       features -> logits; None where it cannot be.
     parts: By name, the places in the variables of what can be randomised by
@@ -114,6 +116,7 @@ class Method:
   prepare: Callable[[Any, Batch, jax.Array], tuple[Any, Batch]] | None = None
   explain: Callable[[Any, Batch], jax.Array] | None = None
   map_of: Callable[[Any, Batch, jax.Array], jax.Array] | None = None
+  code: Callable[[Any, Batch], jax.Array] | None = None
   layers: explainers.Layers | None = None
   parts: Mapping[str, tuple[tuple[str, ...], ...]] = (
       dataclasses.field(default_factory=dict, hash=False)

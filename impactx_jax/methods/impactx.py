@@ -104,6 +104,12 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     )
     return losses.spread(cells, options.map_cell)
 
+  def code(variables, batch):
+    _, of_branch = split(variables)
+    return network.apply(
+        of_branch, batch['image'], method=lambda net, x: net.lep(x)
+    )
+
   def split(variables):
     collections = variables['collections']
     return (
@@ -116,7 +122,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   layers = cut(classifier, network, options.m_output, split)
   return base.Method(
       task, init, loss, predict, map_of=map_of if decoder.of_class else None,
-      layers=layers, parts=PARTS,
+      code=code, layers=layers, parts=PARTS,
   )
 
 
@@ -273,7 +279,7 @@ def published(options: ConfigDict) -> tuple[str, ...] | None:
 def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps: none where nothing is learned."""
   del summary
-  if not config.method.lambda_ or config.method.maps == 'mask':
+  if not config.method.lambda_ or config.method.maps in ('edges', 'mask'):
     return 0
   return maps * base.evaluations(config.attribution)
 
@@ -301,6 +307,7 @@ CONTROLS = {
         'IMPACTX, shuffled maps', maps='shuffled'
     ),
     'impactx_random': METHOD.variant('IMPACTX, random maps', maps='random'),
+    'impactx_edges': METHOD.variant('IMPACTX, edges', maps='edges'),
     'impactx_mask': METHOD.variant('IMPACTX, true masks', maps='mask'),
     'impactx_distilled': METHOD.variant(
         'IMPACTX, λ = 0, distilled', lambda_=0.0, distillation=1.0

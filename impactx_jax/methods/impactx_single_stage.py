@@ -170,6 +170,12 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       metrics['map_age'] = (batch['map_age'] * mapped).sum(), mapped.sum()
     return total.mean(), base.Aux(collections, metrics)
 
+  def code(variables, batch):
+    _, branch = split(variables)
+    return network.apply(
+        branch, batch['image'], method=lambda net, x: net.lep(x)
+    )
+
   def split(variables):
     params, collections = variables['params'], variables['collections']
     return tuple(
@@ -185,6 +191,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
       prepare=prepare if learns_maps else None,
       explain=explain,
       map_of=map_of if decoder.of_class else None,
+      code=code,
       parts={
           'M': (('params', 'm'),),
           **{

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 M_OUTPUTS = ('logits', 'features')
-MAPS = ('true_class', 'shuffled', 'random', 'other_class', 'mask')
+MAPS = ('true_class', 'shuffled', 'random', 'other_class', 'edges', 'mask')
 FROZEN = 'classifier'  # The collection that holds M's variables.
 # Of every branch that learns from maps.
 OPTIONS = {
@@ -23,7 +23,7 @@ OPTIONS = {
     'lep_units': 512,
     # Which maps are learned: of the 'true_class' or, as controls, 'shuffled'
     # (another example's), 'random' (noise of the same scale), 'other_class'; or
-    # the object's true 'mask', of data that have one.
+    # the picture's 'edges', or the object's true 'mask', of data that have one.
     'maps': 'true_class',
     # Scaling of each map before the MSE: 'max_abs', 'global_std', 'pixels'
     # (their number: the mean is then f(x) - f(hidden)) or 'none'.

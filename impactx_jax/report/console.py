@@ -105,16 +105,18 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
   baseline = metrics['accuracy'][methods.BASELINE]
   rows = []
   for name, accuracy in metrics['accuracy'].items():
-    difference, r2 = accuracy - baseline, metrics['map_r2'][name]
+    difference = accuracy - baseline
+    fit = [metrics.get(key, {}).get(name) for key in ('map_r2', 'probe_r2')]
     rows.append([
         figures.title_of(name),
         f'{100 * accuracy:.2f}',
         '' if name == methods.BASELINE else f'{100 * difference:+.2f}',
         *(f'{metrics[measure][name]:.3f}' for measure in further),
-        '' if r2 is None else f'{r2:.3f}',
+        *('' if r2 is None else f'{r2:.3f}' for r2 in fit),
     ])
   measures = [titles[measure] for measure in further]
-  return ['', 'accuracy %', 'against baseline', *measures, 'map R2'], rows
+  header = ['', 'accuracy %', 'against baseline', *measures]
+  return [*header, 'map R2', 'probe R2'], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

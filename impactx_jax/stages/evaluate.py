@@ -147,8 +147,9 @@ def test(run: Run, name: str) -> dict[str, Any]:
     name: A method, or the baseline.
 
   Returns:
-    What `accuracy.test` gives, and `map_r2`, the fit to the maps of the
-    validation images or None; JSON-compatible.
+    What `accuracy.test` gives, and `map_r2` and `probe_r2`, how much of the
+    maps of the validation images its own map and its code have, or None;
+    JSON-compatible.
   """
   result = run.trained(name)
   summary, path = result.load(), result.directory / artefact.TEST
@@ -166,7 +167,7 @@ def test(run: Run, name: str) -> dict[str, Any]:
     )['test']
   found = accuracy.test(
       method, variables, columns, run.config.evaluation.batch_size
-  ) | {'digest': summary['digest'], 'map_r2': summary['map_r2']}
+  ) | {key: summary.get(key) for key in ('digest', 'map_r2', 'probe_r2')}
   if parallel.is_main_process():
     files.write_json(path, found)
   return found

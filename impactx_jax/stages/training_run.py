@@ -10,8 +10,10 @@ from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax import models
 from impactx_jax import parallel
+from impactx_jax.data import columns as column_lib
 from impactx_jax.data.columns import Columns
 from impactx_jax.data.columns import count as count_of
+from impactx_jax.evaluation.metrics import probe
 from impactx_jax.models.weights import pretrained
 from impactx_jax.report import console
 from impactx_jax.stages import configs
@@ -22,6 +24,7 @@ from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
 from impactx_jax.training import loop
 import jax
+import numpy as np
 
 
 def train(
@@ -65,18 +68,18 @@ def train(
   variables = checkpoints.restore_variables(
       result.directory, best['step'], method.shapes(classifier)
   )
-  r2 = best.get('validation/map_r2')
-  if method.explain:
-    r2 = evaluator.fit_to_own_maps(
-        method, variables, columns['validation'],
-        config[section].training.batch_size,
-    )
+  fit = _fit_to_maps(
+      method, variables, columns['validation'],
+      config[section].training.batch_size,
+  )
+  if not methods.learns_maps(name, config):
+    fit['map_r2'] = None  # That of a decoder that is as it was at the start.
   accuracy = best['validation/accuracy']
   result.finish({
       'best_step': best['step'],
       'best_validation_accuracy': accuracy,
       'best_epoch': history.best + 1,
-      'map_r2': r2,
+      **fit,
       'parameters': sum(
           leaf.size for leaf in jax.tree.leaves(variables['params'])
       ),
@@ -91,11 +94,12 @@ def train(
   print('\n' + console.table(
       [
           result.directory.name, 'epochs', 'best epoch', 'validation %',
-          'map R2', 'seconds',
+          'map R2', 'probe R2', 'seconds',
       ],
       [[
           '', len(history.epochs), history.best + 1, f'{100 * accuracy:.2f}',
-          '' if r2 is None else f'{r2:.3f}', f'{history.seconds:.0f}',
+          *('' if r2 is None else f'{r2:.3f}' for r2 in fit.values()),
+          f'{history.seconds:.0f}',
       ]],
   ) + '\n')
   if accuracy <= method.task.chance(problem.num_classes):
@@ -104,6 +108,39 @@ def train(
         'nothing in it to explain. Train it longer (training.epochs), or with '
         'another learning rate.', result.directory,
     )
+
+
+def _fit_to_maps(
+    method: methods.Method, variables: Any, validation: Columns, size: int
+) -> dict[str, float | None]:
+  """Returns what the network's own map, and its code, have of the maps.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    validation: The images, with their maps unless the method makes its own.
+    size: Examples a forward pass.
+
+  Returns:
+    `map_r2`, as `evaluator.measure` gives it, and `probe_r2`, as `probe.r2`;
+    None where there are no maps, no map of its own, or no code.
+  """
+  fit = dict.fromkeys(('map_r2', 'probe_r2'))
+  if method.explain:
+    validation = evaluator.with_own_maps(method, variables, validation, size)
+  if 'map' not in validation or 'image' not in validation:
+    return fit
+  fit['map_r2'] = evaluator.measure(
+      method, variables, validation, 4 * size
+  ).get('map_r2')
+  if method.code:
+    mapped = validation.get('mapped', np.ones(count_of(validation))) > 0
+    rows = np.flatnonzero(mapped)[:probe.IMAGES]
+    some = column_lib.rows(validation, rows)
+    fit['probe_r2'] = probe.r2(
+        evaluator.codes(method, variables, some, 4 * size), some['map']
+    )
+  return fit
 
 
 def _published(

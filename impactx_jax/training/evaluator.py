@@ -90,16 +90,19 @@ def measures_of(
   return found | ({'map_r2'} if 'map_mse' in found else set())
 
 
-def fit_to_own_maps(
+def with_own_maps(
     method: Method, variables: Any, columns: Columns, batch_size: int
-) -> float:
-  """Returns the map R2 of a method that makes the maps it learns from itself.
+) -> Columns:
+  """Adds the maps of a method that makes those it learns from itself.
 
   Args:
     method: One that has `explain`.
     variables: Of the method.
     columns: Of which the first `SELF_EXPLAINED` are explained.
     batch_size: Examples a forward pass.
+
+  Returns:
+    These, with `map` and `explained`.
   """
   some = {name: column[:SELF_EXPLAINED] for name, column in columns.items()}
   count = count_of(some)
@@ -112,7 +115,7 @@ def fit_to_own_maps(
   ]
   some['map'] = np.concatenate(maps)[:count]
   some['explained'] = some[method.task.labels]
-  return measure(method, variables, some, 4 * batch_size)['map_r2']
+  return some
 
 
 def predict(
@@ -151,6 +154,21 @@ def predict(
   return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 
 
+def codes(
+    method: Method, variables: Any, columns: Columns, batch_size: int
+) -> np.ndarray:
+  """Returns the codes [N, U] of a method that has them."""
+  call = _compiled_code(method)
+  variables = parallel.replicate(variables)
+  parts = [
+      call(variables, batch)
+      for batch in batches.evaluation_pass(
+          {'image': columns['image']}, batch_size=_divisible(batch_size)
+      )
+  ]
+  return np.concatenate(parts)[:count_of(columns)]
+
+
 # Compiled once for a method, whatever its variables and however often called.
 @functools.lru_cache(maxsize=32)
 def _compiled_measures(method: Method):
@@ -162,6 +180,11 @@ def _compiled_measures(method: Method):
 @functools.lru_cache(maxsize=32)
 def _compiled_explain(method: Method):
   return parallel.data_parallel_map(method.explain)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_code(method: Method):
+  return parallel.data_parallel_map(method.code)
 
 
 @functools.lru_cache(maxsize=32)

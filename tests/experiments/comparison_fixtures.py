@@ -20,6 +20,7 @@ def result(method, seed, right, **fields) -> comparison.Result:
       'correct': np.arange(EXAMPLES) < right,
       'validation': 0.75,
       'map_r2': None,
+      'probe_r2': None,
       'parameters': 1000,
       'seconds': 10.0,
       'evaluations': 0,

@@ -107,7 +107,9 @@ def test_a_line_says_what_the_trials_summary_says(finished):
     folder = finished / 'trials' / f'{line["trial"]:05d}' / 'impactx'
     summary = read_json(folder / 'summary.json')
     assert line['validation_accuracy'] == summary['best_validation_accuracy']
-    assert line['map_r2'] == summary['map_r2'] is not None
+    assert line['map_r2'] == summary['map_r2']
+    learned = line['fields'].get('method.lambda_', 1.0) > 0
+    assert (line['map_r2'] is not None) == learned
     recorded = read_json(folder / 'config.json')
     for field, value in line['fields'].items():
       *sections, name = field.split('.')

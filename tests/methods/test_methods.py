@@ -23,6 +23,7 @@ CONTROLS = {
     'impactx_shuffled': {'maps': 'shuffled'},
     'impactx_random': {'maps': 'random'},
     'impactx_other_class': {'maps': 'other_class'},
+    'impactx_edges': {'maps': 'edges'},
     'impactx_mask': {'maps': 'mask'},
     'impactx_distilled': {'lambda_': 0.0, 'distillation': 1.0},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
@@ -141,6 +142,42 @@ def test_a_control_is_its_method_without_the_explanation(name):
     assert control.create is entry.create
   else:
     assert not entry.control
+
+
+@pytest.mark.parametrize(('name', 'lambda_', 'learns'), [
+    ('impactx', 1.0, True), ('impactx', 0.0, False),
+    (methods.CONTROL, 1.0, False), ('impactx_shuffled', 0.5, True),
+    ('impactx_single_stage', 0.0, False), ('explainer', 0.0, True),
+    ('abn', 0.0, True),
+])
+def test_with_lambda0_the_decoder_learns_nothing(name, lambda_, learns):
+  config = make_config(name)
+  if not methods.find(name).changes:
+    config.method.lambda_ = lambda_
+  assert methods.learns_maps(name, config) == learns
+
+
+@pytest.mark.parametrize('name', ['impactx', 'impactx_single_stage'])
+def test_the_code_is_what_the_decoder_starts_from(name):
+  method, classifier = make_method(name)
+  variables, batch = init(method, classifier), make_batch()
+  code = method.code(variables, batch)
+  assert code.shape == (8, 16)
+  branch = variables['params']
+  branch = branch.get('branch', branch)
+  weights = branch['classifier']
+  # C is a dense layer on [m; z]: without m's part, what z says.
+  of_code = code @ weights['kernel'][-16:]
+  a = classifier or {
+      'params': variables['params'].get('m'),
+      'collections': variables['collections'].get('m'),
+  }
+  baseline = methods.create('baseline', make_config(name), PROBLEM)
+  m = predict(baseline, a, batch).logits
+  logits = m @ weights['kernel'][:-16] + of_code + weights['bias']
+  np.testing.assert_allclose(
+      logits, predict(method, variables, batch).logits, atol=1e-5
+  )
 
 
 def test_lambda0_gives_the_decoder_no_gradient():

@@ -57,9 +57,8 @@ def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
   workdir, _ = digits_table
   rows = read_json(workdir / 'table.json')['rows']
   assert {r['method'] for r in rows if r['runs'][0]['map_r2'] is not None} == {
-      'impactx', methods.CONTROL, 'impactx_shuffled', 'impactx_random',
-      'impactx_other_class', 'impactx_distilled', 'impactx_single_stage',
-      'impactx_single_stage_lambda0', 'explainer',
+      'impactx', 'impactx_shuffled', 'impactx_random', 'impactx_other_class',
+      'impactx_edges', 'impactx_single_stage', 'explainer',
   }
 
 
@@ -77,6 +76,7 @@ def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
   assert found == dict.fromkeys(NAMES, 0) | on_maps | {
       # They learn nothing from their maps.
       'impactx_lambda0': 0,
+      'impactx_edges': 0,
       'impactx_distilled': 0,
       'wae': (160 + 360) * 20,  # It explains the test images as well.
       # 16 steps; at the first and the eleventh, 16 images are explained.

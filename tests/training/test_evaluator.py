@@ -207,7 +207,8 @@ def test_a_method_that_explains_itself_is_judged_by_the_maps_it_makes(
   method = dataclasses.replace(
       make_method(), explain=lambda scale, batch: scale * batch['image']
   )
-  r2 = evaluator.fit_to_own_maps(method, 2.0, columns, batch_size)
+  own = evaluator.with_own_maps(method, 2.0, columns, batch_size)
+  r2 = evaluator.measure(method, 2.0, own, batch_size)['map_r2']
   images = columns['image'][:5] / np.float32(255)
   mse = np.mean(images**2)  # It predicts the image, and the map is twice that.
   assert r2 == pytest.approx(1 - mse / (4 * images.var(axis=0).mean()))
