@@ -24,7 +24,11 @@ KINDS = {
 
 
 def select(
-    dataset: Dataset, num_examples: int, seed: int, kind: str = 'true_class'
+    dataset: Dataset,
+    num_examples: int,
+    seed: int,
+    kind: str = 'true_class',
+    classes_per_image: int = 1,
 ) -> Columns:
   """Chooses the images to explain, and the classes.
 
@@ -39,6 +43,8 @@ def select(
       is not the class that `true_class` explains;
       `weighted` explains all classes, and the test images as well, all of
       them, for who classifies with maps needs them there too.
+    classes_per_image: Of `true_class`: that class, and so many less one others,
+      drawn for each image by its id. More of them include fewer.
 
   Returns:
     All columns of the data, `split`, and `classes` int32 [N, K'].
@@ -64,12 +70,14 @@ def select(
       if name in ('id', 'split')
       or column_lib.kind_of(name) != column_lib.TEXT
   }
-  examples['classes'] = _classes(examples, dataset, seed, kind)
+  examples['classes'] = _classes(
+      examples, dataset, seed, kind, classes_per_image
+  )
   return examples
 
 
 def _classes(
-    examples: Columns, dataset: Dataset, seed: int, kind: str
+    examples: Columns, dataset: Dataset, seed: int, kind: str, count: int
 ) -> np.ndarray:
   """Returns which classes are explained of each image, int32 [N, K']."""
   num_classes = len(dataset.class_names)
@@ -82,7 +90,14 @@ def _classes(
     # The class that is so many places further, never the label itself.
     further = 1 + (draw * (num_classes - 1)).astype(np.int32)
     classes = (classes + further) % num_classes
-  return classes[:, None]
+  if kind != 'true_class' or count == 1:
+    return classes[:, None]
+  order = np.stack([
+      rng.uniform_by_id(seed, f'class {k}', examples['id'])
+      for k in range(num_classes)
+  ], axis=1)
+  np.put_along_axis(order, classes[:, None], -1, axis=1)  # It comes first.
+  return order.argsort(axis=1, kind='stable')[:, :count].astype(np.int32)
 
 
 def share(num_examples: int, count: int, total: int) -> int:
@@ -99,7 +114,8 @@ def targets(
 
   Args:
     columns: As `attribution.records.read` gives them: `map` is
-      [N, H, W, C, K'] of the explained classes, of which the first is used.
+      [N, H, W, C, K'] of the explained classes. Each is a row of the training
+      columns; validation has the first, as if there were no others.
     options: `config.method`: `map_channels`, `map_cell` and `map_scaling` say
       how (see `losses.targets`; `global_std` is that of the training maps),
       and `maps` which control takes the place of the training maps. Those of
@@ -112,6 +128,7 @@ def targets(
     A column dict for each split, with `map` [N, H, W, C'], and `explained`
     int32 [N], the class whose map it is.
   """
+  columns = _row_a_class(columns)
   maps = losses.targets(
       columns['map'][..., 0],
       channels=options.map_channels,
@@ -145,6 +162,21 @@ def targets(
     cells = noise(losses.pool(train['map'], options.map_cell), seed)
     train['map'] = losses.spread(cells, options.map_cell)
   return parts
+
+
+def _row_a_class(columns: Columns) -> Columns:
+  """Repeats training images for each explained class, whose `map` they get."""
+  count = columns['map'].shape[-1]
+  if count == 1:
+    return columns
+  repeats = np.where(columns['split'] == 'train', count, 1)
+  rows = np.repeat(np.arange(len(repeats)), repeats)
+  which = np.arange(len(rows)) - np.repeat(repeats.cumsum() - repeats, repeats)
+  classes = columns['classes'][rows, which]
+  maps = columns['map'][rows, ..., which]
+  return column_lib.rows(columns, rows) | {
+      'map': maps[..., None], 'classes': classes[:, None]
+  }
 
 
 def with_unmapped(

@@ -141,7 +141,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 def check(config: ConfigDict) -> None:
   """Raises InputError for a `config.method` of which it cannot be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
-  decoding.check(config, SEES)
+  decoding.check(config, SEES, CLASSES)
   if config.method.decoder_sees == 'code':
     raise InputError(
         "config.method.decoder_sees is 'code', and explainer has no LEP whose "

@@ -51,6 +51,7 @@ BOUNDS: dict[str, bounds.Bounds] = {
         'batch_size': Range(2),
         'images_per_step': Range(0),
         'num_examples': Range(0),
+        'classes_per_image': Range(1),
         'shard_size': Range(1),
     },
     '.evaluation': {

@@ -61,7 +61,10 @@ def _write_maps(run: Run) -> None:
   try:
     service.write_maps(
         run.maps.directory,
-        map_data.select(dataset, attribution.num_examples, run.seed, run.kind),
+        map_data.select(
+            dataset, attribution.num_examples, run.seed, run.kind,
+            attribution.classes_per_image,
+        ),
         maker,
         settings=run_lib.map_key(run, data),
         facts={'provenance': provenance.collect()},

@@ -239,12 +239,15 @@ def map_key(run: Run, data: dict[str, Any]) -> dict[str, Any]:
     run: Whose maps they are.
     data: The fingerprint of the data set.
   """
-  summary = explained_summary(run)
-  return {
+  summary, attribution = explained_summary(run), run.config.attribution
+  several = {}
+  if run.kind == 'true_class' and attribution.classes_per_image > 1:
+    several = {'classes_per_image': attribution.classes_per_image}
+  return several | {
       'kind': run.kind,
       'classifier_digest': summary['digest'],
       'classifier_step': summary['best_step'],
-      'attribution': explaining.settings(run.config.attribution),
+      'attribution': explaining.settings(attribution),
       'data': data,
       'seed': run.seed,
       'validation_fraction': run.config.data.validation_fraction,

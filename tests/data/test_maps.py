@@ -106,6 +106,24 @@ def test_weighted_maps_are_of_all_classes_and_of_all_test_images():
   np.testing.assert_array_equal(chosen['label'][test], dataset.test['label'])
 
 
+@pytest.mark.parametrize('kind', maps.KINDS)
+def test_further_classes_are_others_and_fewer_are_among_more(kind):
+  found = {
+      n: maps.select(make_dataset(), 0, 0, kind, n)['classes']
+      for n in (1, 2, 3)
+  }
+  if kind != 'true_class':
+    assert len({classes.shape for classes in found.values()}) == 1
+    return
+  labels = maps.select(make_dataset(), 0, 0)['label']
+  assert found[3].shape == (100, 3)
+  np.testing.assert_array_equal(found[3][:, 0], labels)
+  np.testing.assert_array_equal(np.sort(found[3]), [[0, 1, 2]] * 100)
+  for n in (1, 2):
+    np.testing.assert_array_equal(found[n], found[3][:, :n])
+  assert len({*found[2][labels == 0, 1]}) == 2  # Either of the others.
+
+
 def test_every_kind_explains_the_same_training_images():
   ids = {}
   for kind in maps.KINDS:

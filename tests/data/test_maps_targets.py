@@ -47,6 +47,37 @@ def many_records(train=40, validation=6, side=16):
   }
 
 
+def test_each_explained_class_is_a_row_of_the_training_columns():
+  given = records()
+  given['map'] = np.concatenate([given['map'], 10 * given['map']], axis=-1)
+  given['label'] = np.array([2, 1, 0], np.int32)
+  columns = maps.targets(given, options(), seed=0)
+  train = columns['train']
+  assert train['id'].tolist() == ['a', 'a', 'b', 'b']
+  assert train['label'].tolist() == [2, 2, 1, 1]
+  assert train['explained'].tolist() == [2, 0, 1, 0]
+  np.testing.assert_array_equal(
+      train['map'][:, 0, 0], [[1, 2, 3], [10, 20, 30], [0, -4, 0], [0, -40, 0]]
+  )
+  validation = columns['validation']
+  assert validation['explained'].tolist() == [0]
+  np.testing.assert_array_equal(validation['map'][:, 0, 0], [[100, 0, 0]])
+
+
+def test_edges_may_be_the_maps():
+  given = records(classes=np.zeros((3, 1), np.int32))
+  given['image'] = np.zeros((3, 8, 8, 3), np.uint8)
+  given['image'][:, :, 4:] = 255
+  given['map'] = np.ones((3, 8, 8, 3, 1), np.float32)
+  columns = maps.targets(given, options(maps='edges'), seed=0)
+  found = columns['train']['map']
+  assert found.shape == (2, 8, 8, 3)
+  np.testing.assert_allclose(found[:, :, 3:5], 1)  # On both sides of the step.
+  np.testing.assert_allclose(found[:, :, :3], 0)
+  # What is measured on validation images are the maps.
+  np.testing.assert_array_equal(columns['validation']['map'], 1)
+
+
 def test_targets_follow_the_recorded_split():
   columns = maps.targets(records(), options(), seed=0)
   assert columns.keys() == {'train', 'validation'}

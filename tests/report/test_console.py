@@ -10,6 +10,7 @@ def metrics(**changes):
       'data': {'name': 'digits/1.0.0', 'examples': {'test': 360}},
       'accuracy': {'baseline': 0.5, 'impactx': 0.625},
       'map_r2': {'baseline': None, 'impactx': 0.25},
+      'probe_r2': {'baseline': None, 'impactx': 0.375},
   } | changes
 
 
@@ -26,10 +27,10 @@ def test_accuracy_is_compared_with_as():
   assert console.summary(metrics()) == (
       'digits/1.0.0, 360 test images\n'
       '\n'
-      '         accuracy %  against baseline  map R2\n'
-      '-------  ----------  ----------------  ------\n'
+      '         accuracy %  against baseline  map R2  probe R2\n'
+      '-------  ----------  ----------------  ------  --------\n'
       'A             50.00\n'
-      'IMPACTX       62.50            +12.50   0.250'
+      'IMPACTX       62.50            +12.50   0.250     0.375'
   )
 
 
@@ -39,9 +40,9 @@ def test_what_else_a_task_measures_has_columns_of_its_own():
       mean_average_precision={'baseline': 0.25, 'impactx': 0.125},
   ))
   header, _, a, impactx = text.splitlines()[2:]
-  assert header.split()[-4:] == ['F1', 'mAP', 'map', 'R2']
+  assert header.split()[-6:-2] == ['F1', 'mAP', 'map', 'R2']
   assert a.split() == ['A', '50.00', '0.500', '0.250']
-  assert impactx.split()[-3:] == ['0.750', '0.125', '0.250']
+  assert impactx.split()[-4:] == ['0.750', '0.125', '0.250', '0.375']
 
 
 def test_maps_have_their_measures_with_intervals():

@@ -4,6 +4,7 @@ import json
 
 from attribution import records
 from attribution import service
+from attribution.errors import InputError
 from impactx_jax import methods
 from impactx_jax import stages
 from impactx_jax.data import maps as map_data
@@ -37,6 +38,25 @@ def make_config(data_dir, finished_workdir, name):
 
 def read(folder, name):
   return json.loads((folder / name).read_text())
+
+
+def test_the_maps_of_several_classes_of_an_image_are_learned(
+    data_dir, finished_workdir, tmp_path
+):
+  config = make_config(data_dir, finished_workdir, 'explainer')
+  config.attribution.classes_per_image = 3
+  for stage in ('maps', 'impactx'):
+    stages.run(config, tmp_path, stage)
+  columns, manifest = records.read(tmp_path / 'maps')
+  assert manifest['classes_per_image'] == 3
+  assert columns['map'].shape == (48, 32, 32, 3, 3)
+  assert service.completeness_gap(columns).max() < 1e-4
+  assert (columns['classes'][:, 0] == columns['label']).all()
+  summary = read(tmp_path / 'explainer', 'summary.json')
+  assert summary['examples'] == {'train': 3 * 43, 'validation': 5}
+  config.attribution.classes_per_image = 2
+  with pytest.raises(InputError, match='classes_per_image'):
+    stages.run(config, tmp_path, 'impactx')
 
 
 @pytest.fixture(scope='module')
