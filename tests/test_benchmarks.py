@@ -64,16 +64,20 @@ def test_one_forward_pass_is_compared_with_shap(
 
 @pytest.mark.parametrize('data', [
     {}, {'data_dir': 'DATA_DIR', 'sees': 'features'}, {'shapes': 'small'},
+    {'objective': 'fastshap', 'images': 0}, {'maps': 500},
 ])
 def test_learned_explainers_can_be_made(data):
   arguments = argparse.Namespace(**{
       'data_dir': '', 'shapes': '', 'sees': '', 'points': 2, 'filters': 8,
-      'epochs': 3, 'classifier': 'DIR', 'images': 7,
+      'epochs': 3, 'classifier': 'DIR', 'images': 7, 'objective': '', 'maps': 0,
   } | data)
   config = learned_explainer.config_of(arguments)
   checks.check(config)
   assert config.method.name == 'explainer'
   assert config.method.training.epochs == 3
+  # Fewer maps are made for it, and all are A's.
+  few = config.attribution.num_examples
+  assert (few, config.attribution.workdir) in ((0, 'DIR'), (500, ''))
   # Its own budget is among those that it is compared with.
   assert config.attribution.max_evals in learned_explainer.BUDGETS
 

@@ -2,7 +2,8 @@
 
   python -m tests.benchmarks.learned_explainer --workdir=DIR \
       [--data_dir=DIR | --shapes=NAME] [--images=N] [--sees=NAME] \
-      [--points=N] [--epochs=N] [--filters=N] [--classifier=DIR]
+      [--points=N] [--epochs=N] [--filters=N] [--objective=NAME] [--maps=N] \
+      [--classifier=DIR]
 
 Runs the recipe digits_explainer, with --shapes the same on shapes, or with
 --data_dir cifar10_explainer: stage one, the maps, and D; what is complete in
@@ -20,7 +21,8 @@ the maps of the validation images; the lower end of the 95 % interval of the
 paired difference in insertion area, own map minus another image's; the rank
 correlation of the map with itself when A alone is shuffled; and the images from
 which on learning pays, against the smallest budget whose maps are at least as
-close to the Owen values, or the largest if none is.
+close to the Owen values, or the largest if none is. With --images=0 it is R2 and
+rank correlation alone, for a curve over what D sees, its size and its maps.
 """
 
 import argparse
@@ -73,12 +75,16 @@ def config_of(arguments: argparse.Namespace):
     config.method.decoder_filters = arguments.filters
   if arguments.epochs:
     config.method.training.epochs = arguments.epochs
+  if arguments.objective:
+    config.method.explainer_objective = arguments.objective
+  config.attribution.num_examples = arguments.maps
   if arguments.classifier:
-    for section in ('classifier', 'attribution'):
-      config[section].workdir = arguments.classifier
+    config.classifier.workdir = arguments.classifier
+    if not arguments.maps:
+      config.attribution.workdir = arguments.classifier
   config.evaluation.explainers = ('integrated_gradients',)
-  config.evaluation.num_images = arguments.images
-  config.evaluation.close_images = min(CLOSE, arguments.images)
+  config.evaluation.num_images = max(1, arguments.images)
+  config.evaluation.close_images = min(CLOSE, config.evaluation.num_images)
   return config
 
 
@@ -105,20 +111,21 @@ def partition(max_evals: int) -> str:
   return f'partition, {max_evals}'
 
 
-def on_validation(run, network, config) -> tuple[float, np.ndarray]:
+def on_validation(maps, network, config) -> tuple[float, np.ndarray]:
   """Returns R2 and each rank correlation with the validation images' maps."""
-  data = runs.dataset(run).fingerprint()
-  columns = map_data.targets(
-      maps_stage.read_maps(run, data), config.method, config.seed
-  )['validation']
-  size = config.evaluation.batch_size
+  columns = map_data.targets(maps, config.method, config.seed)['validation']
   found = evaluator.predict(
-      *network, columns, size, classes=columns['explained']
+      *network, columns, config.evaluation.batch_size,
+      classes=columns['explained'],
   ).attribution
-  ranks = agreement.rank_correlation(*(
+  ours, theirs = (
       losses.pool(x, config.method.map_cell) for x in (found, columns['map'])
-  ))
-  return evaluator.measure(*network, columns, size)['map_r2'], ranks
+  )
+  if config.method.explainer_objective == 'fastshap':  # Values, not scaled.
+    ours = losses.scale_maps(ours, 'max_abs')
+  wrong = ((ours - theirs) ** 2).mean()
+  ranks = agreement.rank_correlation(ours, theirs)
+  return float(1 - wrong / theirs.var(axis=0).mean()), ranks
 
 
 def interval(values: np.ndarray) -> str:
@@ -126,15 +133,27 @@ def interval(values: np.ndarray) -> str:
   return f'{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]'
 
 
-def learn(arguments: argparse.Namespace) -> runs.Run:
-  """Trains what is not trained yet."""
-  config = config_of(arguments)
+def learn(arguments: argparse.Namespace) -> tuple[runs.Run, runs.Run]:
+  """Trains what is not trained yet.
+
+  Returns:
+    The run, and the one whose maps it is measured by: itself, unless it learns
+    from none.
+  """
+  config, workdir = config_of(arguments), arguments.workdir
   for stage in ('classifier', 'maps', 'impactx'):
-    stages.run(config, arguments.workdir, stage)
-  return runs.resolve(config, arguments.workdir)
+    stages.run(config, workdir, stage)
+  run = runs.resolve(config, workdir)
+  if run.maps:
+    return run, run
+  config.method.explainer_objective = 'maps'
+  config.classifier.workdir = config.classifier.workdir or workdir
+  config.attribution.workdir = config.attribution.workdir or workdir
+  stages.run(config, f'{workdir}/measured_by', 'maps')
+  return run, runs.resolve(config, f'{workdir}/measured_by')
 
 
-def explain(run, network, columns, masker) -> Compared:
+def explain(run, training_maps, network, columns, masker) -> Compared:
   """Makes the maps of the predicted classes, with the seconds they take."""
   config, (method, variables) = run.config, network
   images = column_lib.to_float(columns['image'])
@@ -157,10 +176,8 @@ def explain(run, network, columns, masker) -> Compared:
     start = time.perf_counter()
     maps[name] = make(variables, images, classes)
     seconds[name] = (time.perf_counter() - start) / len(images)
-  dataset = runs.dataset(run)
   means = controls.of_training_maps(
-      maps_stage.read_maps(run, dataset.fingerprint()),
-      len(dataset.class_names),
+      training_maps, len(runs.dataset(run).class_names)
   )
   maps['class mean'] = means['class_mean'](None, images, classes)
   maps['learned, another image'] = maps[LEARNED][controls.partners(classes)]
@@ -199,7 +216,9 @@ def main() -> None:
   parser.add_argument('--workdir', required=True, help='is continued')
   parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
   parser.add_argument('--shapes', default='', help='such as easy or small')
-  parser.add_argument('--images', type=int, default=200, help='of the test')
+  parser.add_argument(
+      '--images', type=int, default=200, help='of the test; 0: none'
+  )
   parser.add_argument('--sees', default='', help='as method.decoder_sees')
   parser.add_argument(
       '--points', type=int, default=1, help='as method.gradient_points'
@@ -207,24 +226,34 @@ def main() -> None:
   parser.add_argument('--filters', type=int, default=0, help='of D')
   parser.add_argument('--epochs', type=int, default=0, help='of D')
   parser.add_argument(
+      '--objective', default='', help='as method.explainer_objective'
+  )
+  parser.add_argument(
+      '--maps', type=int, default=0, help='to learn from; 0: of all images'
+  )
+  parser.add_argument(
       '--classifier', default='', help='workdir with A and its maps'
   )
   arguments = parser.parse_args()
-  run = learn(arguments)
+  run, of_maps = learn(arguments)
   config, dataset = run.config, runs.dataset(run)
+  training_maps = maps_stage.read_maps(of_maps, dataset.fingerprint())
   network = trained.restore(run.trained('explainer'))
-  r2, ranks = on_validation(run, network, config)
+  r2, ranks = on_validation(training_maps, network, config)
+  if not arguments.images:
+    print(f'r2={r2:.3f} rank_correlation={ranks.mean():.3f}')
+    return
   masker = explaining.masker(config.attribution, dataset.train['image'])
   columns = column_lib.sample(dataset.test, arguments.images, config.seed)
-  found = explain(run, network, columns, masker)
+  found = explain(run, training_maps, network, columns, masker)
   _, values = measure_maps.perturb(
       config, network, found.images, found.classes, found.maps, masker,
       controls.partners(found.classes),
   )
   close, alone = likeness(run, network, found, masker)
 
-  summary, manifest = run.trained('explainer').load(), run.maps.load()
-  count, each = sum(manifest['examples'].values()), found.seconds
+  summary, each = run.trained('explainer').load(), found.seconds
+  count = sum(run.maps.load()['examples'].values()) if run.maps else 0
   making = count * each[partition(config.attribution.max_evals)]
   pays = {
       name: (making + summary['seconds']) / (seconds - each[LEARNED])
@@ -268,7 +297,10 @@ def main() -> None:
           values['swap_difference'][LEARNED], seed=0
       ).low,
       'm_shuffled_rank': float(alone.mean()),
-      'break_even_images': round(pays[partition(against)]),
+      'break_even_images': (
+          round(pays[partition(against)]) if partition(against) in pays
+          else 'never'  # One pass takes longer.
+      ),
   }
   files.write_json(run.workdir / 'learned_explainer.json', {
       'figures': figures,
@@ -277,7 +309,7 @@ def main() -> None:
       'provenance': {k: v for k, v in made.items() if k != 'command'},
   })
   print(' '.join(
-      f'{name}={value}' if isinstance(value, int) else f'{name}={value:.3f}'
+      f'{name}={value:.3f}' if isinstance(value, float) else f'{name}={value}'
       for name, value in figures.items()
   ))
 
