@@ -150,7 +150,7 @@ def targets(
   train = parts['train']
   if options.maps == 'shuffled':
     train['map'] = shuffled(train['map'], seed)
-  if options.maps in ('edges', 'mask'):
+  if options.maps in ('edges', 'mask'):  # Of the picture.
     find = edges_of if options.maps == 'edges' else masks_of
     train['map'] = losses.targets(
         find(train, columns['map'].shape[3], num_classes),

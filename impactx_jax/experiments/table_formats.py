@@ -156,7 +156,12 @@ def draw(table: comparison.Table) -> figure.Figure:
 
 
 def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:
-  """Returns everything, JSON-compatible, with the config that made it."""
+  """Returns everything, JSON-compatible, with the config that made it.
+
+  Args:
+    table: The rows, which are also in `printed` as the Markdown has them.
+    config: Of the runs.
+  """
 
   def difference(found: comparison.Difference | None):
     if found is None:
@@ -199,6 +204,7 @@ def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:
           }
           for row in table.rows
       ],
+      'printed': [_cells(row) for row in table.rows],
   }
 
 

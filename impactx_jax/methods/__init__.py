@@ -20,6 +20,7 @@ from impactx_jax.methods import baseline_pair
 from impactx_jax.methods import explainer
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
+from impactx_jax.methods import second_branch
 from impactx_jax.methods import wae
 from impactx_jax.methods.base import Method as Method
 from impactx_jax.methods.base import Prediction as Prediction
@@ -160,8 +161,14 @@ def config_of(name: str, config: ConfigDict) -> ConfigDict:
 
 
 def learns_maps(name: str, config: ConfigDict) -> bool:
-  """Whether its decoder learns: not with λ = 0, which leaves it as it was."""
-  return scalars(name, config).get('lambda_', 1) != 0
+  """Whether its decoder learns maps of a network.
+
+  Not with λ = 0, which leaves it as it was, and not from edges and masks.
+  """
+  options = config.method
+  return scalars(name, config).get('lambda_', 1) != 0 and (
+      options.maps not in second_branch.NO_MAPS
+  )
 
 
 def title(name: str) -> str:

@@ -279,7 +279,7 @@ def published(options: ConfigDict) -> tuple[str, ...] | None:
 def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps: none where nothing is learned."""
   del summary
-  if not config.method.lambda_ or config.method.maps in ('edges', 'mask'):
+  if not config.method.lambda_ or config.method.maps in second_branch.NO_MAPS:
     return 0
   return maps * base.evaluations(config.attribution)
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 M_OUTPUTS = ('logits', 'features')
 MAPS = ('true_class', 'shuffled', 'random', 'other_class', 'edges', 'mask')
+NO_MAPS = ('edges', 'mask')  # Of these, those that no network is asked for.
 FROZEN = 'classifier'  # The collection that holds M's variables.
 # Of every branch that learns from maps.
 OPTIONS = {

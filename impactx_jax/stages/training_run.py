@@ -73,7 +73,7 @@ def train(
       config[section].training.batch_size,
   )
   if not methods.learns_maps(name, config):
-    fit['map_r2'] = None  # That of a decoder that is as it was at the start.
+    fit['map_r2'] = None  # Of what was never to be one of these maps.
   accuracy = best['validation/accuracy']
   result.finish({
       'best_step': best['step'],

@@ -21,8 +21,8 @@ the maps of the validation images; the lower end of the 95 % interval of the
 paired difference in insertion area, own map minus another image's; the rank
 correlation of the map with itself when A alone is shuffled; and the images from
 which on learning pays, against the smallest budget whose maps are at least as
-close to the Owen values, or the largest if none is. With --images=0 it is R2 and
-rank correlation alone, for a curve over what D sees, its size and its maps.
+close to the Owen values, or the largest if none is. With --images=0 it is R2
+and rank correlation alone, for a curve over what D sees, its size and its maps.
 """
 
 import argparse

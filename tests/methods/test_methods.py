@@ -148,9 +148,10 @@ def test_a_control_is_its_method_without_the_explanation(name):
     ('impactx', 1.0, True), ('impactx', 0.0, False),
     (methods.CONTROL, 1.0, False), ('impactx_shuffled', 0.5, True),
     ('impactx_single_stage', 0.0, False), ('explainer', 0.0, True),
-    ('abn', 0.0, True),
+    ('abn', 0.0, True), ('impactx_edges', 1.0, False),
+    ('impactx_mask', 1.0, False), ('impactx_random', 1.0, True),
 ])
-def test_with_lambda0_the_decoder_learns_nothing(name, lambda_, learns):
+def test_whether_the_decoder_learns_maps(name, lambda_, learns):
   config = make_config(name)
   if not methods.find(name).changes:
     config.method.lambda_ = lambda_

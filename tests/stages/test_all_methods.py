@@ -58,7 +58,7 @@ def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
   rows = read_json(workdir / 'table.json')['rows']
   assert {r['method'] for r in rows if r['runs'][0]['map_r2'] is not None} == {
       'impactx', 'impactx_shuffled', 'impactx_random', 'impactx_other_class',
-      'impactx_edges', 'impactx_single_stage', 'explainer',
+      'impactx_single_stage', 'explainer',
   }
 
 
