@@ -280,7 +280,7 @@ def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for maps that D cannot have, of these data."""
   height, width = data['image_shape'][:2]
   options, classes = config.method, config.attribution.classes_per_image
-  if classes > len(data['class_names']):
+  if classes > 1 and classes > len(data['class_names']):
     raise InputError(
         f'config.attribution.classes_per_image is {classes}, and '
         f'{data["name"]} has {len(data["class_names"])} classes.',

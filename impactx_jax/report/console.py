@@ -102,11 +102,14 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
   """
   titles = {'f1': 'F1', 'mean_average_precision': 'mAP'}
   further = [measure for measure in titles if measure in metrics]
+  fits = {'map_r2': 'map R2'}
+  if any(metrics.get('probe_r2', {}).values()):
+    fits['probe_r2'] = 'probe R2'
   baseline = metrics['accuracy'][methods.BASELINE]
   rows = []
   for name, accuracy in metrics['accuracy'].items():
     difference = accuracy - baseline
-    fit = [metrics.get(key, {}).get(name) for key in ('map_r2', 'probe_r2')]
+    fit = [metrics[measure][name] for measure in fits]
     rows.append([
         figures.title_of(name),
         f'{100 * accuracy:.2f}',
@@ -116,7 +119,7 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ])
   measures = [titles[measure] for measure in further]
   header = ['', 'accuracy %', 'against baseline', *measures]
-  return [*header, 'map R2', 'probe R2'], rows
+  return [*header, *fits.values()], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

@@ -71,6 +71,17 @@ def test_labels(learned):
   )
 
 
+def test_r2_is_of_images_that_it_has_not_seen():
+  """Noise can be learned by heart, and is not to be known of others."""
+  noise = np.random.default_rng(5).normal(size=(32, *SHAPE[:2], 1))
+  found = attribution.learn(
+      linear, WEIGHTS, IMAGES[:32], np.zeros(32, int), maps=noise, epochs=60,
+      held_out=0.5, **OPTIONS,
+  )
+  assert found.loss[-1] < 0.2 * found.loss[0]
+  assert found.r2 < 0.1
+
+
 def test_the_same_again():
   found = [
       attribution.learn(

@@ -12,6 +12,7 @@ from tests.methods.methods_fixtures import NUM_CLASSES
 from tests.methods.methods_fixtures import PROBLEM
 from tests.methods.methods_fixtures import Trainer
 from tests.methods.methods_fixtures import init
+from tests.methods.methods_fixtures import loss_of
 from tests.methods.methods_fixtures import make_batch
 from tests.methods.methods_fixtures import make_classifier
 from tests.methods.methods_fixtures import make_config
@@ -141,6 +142,15 @@ def test_its_evaluations_are_counted():
   assert spec.cost(config, summary, 0) == 4 * 10 * 3 * (4 + 2)
   config.method.explainer_objective = 'maps'
   assert spec.cost(config, summary, 7) == 7 * config.attribution.max_evals
+
+
+def test_without_maps_any_class_is_explained_whatever_the_label_is():
+  method, variables, _, _ = make_of_sets()
+  first, other = (
+      loss_of(method, variables, BATCH | {'label': labels})[0]
+      for labels in (jnp.zeros(8, jnp.int32), jnp.full(8, 3))
+  )
+  assert first == other
 
 
 @pytest.mark.parametrize(('changes', 'masker', 'parts'), [

@@ -34,6 +34,12 @@ def test_accuracy_is_compared_with_as():
   )
 
 
+@pytest.mark.parametrize('probes', [{}, {'baseline': None, 'impactx': None}])
+def test_where_no_code_was_probed_there_is_no_column(probes):
+  text = console.summary(metrics(probe_r2=probes))
+  assert text.splitlines()[2].endswith('map R2')
+
+
 def test_what_else_a_task_measures_has_columns_of_its_own():
   text = console.summary(metrics(
       f1={'baseline': 0.5, 'impactx': 0.75},
