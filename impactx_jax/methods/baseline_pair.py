@@ -22,7 +22,8 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   m_scores = baseline.from_variables(config, problem.num_classes)
 
   def init(key, classifier):
-    params, collections = second.init(key)
+    # With A's own key, and as many epochs, it would become A once more.
+    params, collections = second.init(jax.random.fold_in(key, 1))
     frozen = jax.tree.map(jnp.asarray, dict(classifier))
     return params, collections | {second_branch.FROZEN: frozen}
 

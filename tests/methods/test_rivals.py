@@ -170,23 +170,39 @@ def test_a_pair_answers_with_the_mean_of_both():
   method, classifier = make_method('baseline_pair')
   a = methods.create('baseline', make_config('baseline_pair'), PROBLEM)
   batch = make_batch()
-  found = method.task.probabilities(
-      predict(method, init(method, classifier, seed=3), batch).logits
-  )
+  variables = init(method, classifier)
+  found = method.task.probabilities(predict(method, variables, batch).logits)
+  second = {'params': variables['params'], 'collections': {}}
   both = [
-      a.task.probabilities(predict(a, variables, batch).logits)
-      for variables in (classifier, init(a, seed=3))
+      a.task.probabilities(predict(a, one, batch).logits)
+      for one in (classifier, second)
   ]
   np.testing.assert_allclose(found, sum(both) / 2, atol=1e-6)
   assert np.abs(both[0] - both[1]).max() > 1e-3
 
 
+def test_the_second_of_a_pair_is_another_one_though_the_seed_is_as():
+  method, classifier = make_method('baseline_pair')  # Of seed 0.
+  second = init(method, classifier, seed=0)['params']
+  assert all(
+      (ours != theirs).all() == (ours.ndim > 1)  # Biases start at 0.
+      for ours, theirs in zip(
+          jax.tree.leaves(second), jax.tree.leaves(classifier['params']),
+          strict=True,
+      )
+  )
+
+
 def test_the_second_of_a_pair_learns_as_if_it_were_alone():
   config = make_config('baseline_pair')
-  a = methods.create('baseline', config, PROBLEM)
   method, classifier = make_method('baseline_pair', config)
   config.method.training = config.classifier.training
-  alone = Trainer(a, config, 'baseline')
+  start = init(method, classifier)['params']
+  # What is trained further starts from what it is given.
+  alone = Trainer(
+      methods.create('baseline_continued', config, PROBLEM), config,
+      'baseline_continued', {'params': start, 'collections': {}},
+  )
   second = Trainer(method, config, 'baseline_pair', classifier)
   batch = make_batch()
   assert alone.step(batch) == second.step(batch)
