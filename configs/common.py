@@ -138,9 +138,9 @@ def get_config(method: str = '') -> ConfigDict:
   config.attribution.explained_output = 'probability'
   # Images that get a map; 0: all of the training split.
   config.attribution.num_examples = 0
-  # Classes an image whose maps are made: the true one, and others drawn by the
-  # image's id; a row of the training data each, for a decoder with a map a
-  # class. partition explains all classes at the price of one.
+  # Classes an image whose maps are made, for the method explainer: the true
+  # one, and others drawn by the image's id. partition explains all at the price
+  # of one.
   config.attribution.classes_per_image = 1
   # Maps in one shard, which is what a killed run may lose.
   config.attribution.shard_size = 256

@@ -76,8 +76,11 @@ def test_learned_explainers_can_be_made(data):
   assert config.method.name == 'explainer'
   assert config.method.training.epochs == 3
   # Fewer maps are made for it, and all are A's.
-  few = config.attribution.num_examples
-  assert (few, config.attribution.workdir) in ((0, 'DIR'), (500, ''))
+  attribution = config.attribution
+  assert (attribution.num_examples, attribution.workdir) == (
+      (500, '') if arguments.maps else (0, 'DIR')
+  )
+  assert config.method.explainer_objective == (arguments.objective or 'maps')
   # Its own budget is among those that it is compared with.
   assert config.attribution.max_evals in learned_explainer.BUDGETS
 

@@ -22,6 +22,9 @@ KINDS = {
     'weighted': 'maps_weighted',
 }
 
+# Of `config.method.maps`, what is asked of no network.
+OF_PICTURES = ('edges', 'mask')
+
 
 def select(
     dataset: Dataset,
@@ -43,8 +46,8 @@ def select(
       is not the class that `true_class` explains;
       `weighted` explains all classes, and the test images as well, all of
       them, for who classifies with maps needs them there too.
-    classes_per_image: Of `true_class`: that class, and so many less one others,
-      drawn for each image by its id. More of them include fewer.
+    classes_per_image: N for that class and N - 1 others, drawn for each image
+      by its id, of the kind `true_class`. More of them include fewer.
 
   Returns:
     All columns of the data, `split`, and `classes` int32 [N, K'].
@@ -150,11 +153,13 @@ def targets(
   train = parts['train']
   if options.maps == 'shuffled':
     train['map'] = shuffled(train['map'], seed)
-  if options.maps in ('edges', 'mask'):  # Of the picture.
-    find = edges_of if options.maps == 'edges' else masks_of
+  if options.maps in OF_PICTURES:
+    if options.maps == 'edges':
+      shown = edges_of(train)
+    else:
+      shown = masks_of(train, columns['map'].shape[3], num_classes)
     train['map'] = losses.targets(
-        find(train, columns['map'].shape[3], num_classes),
-        channels=options.map_channels, cell=options.map_cell,
+        shown, channels=options.map_channels, cell=options.map_cell,
         scaling='max_abs',
     )
   if options.maps == 'random':
@@ -172,11 +177,12 @@ def _row_a_class(columns: Columns) -> Columns:
   repeats = np.where(columns['split'] == 'train', count, 1)
   rows = np.repeat(np.arange(len(repeats)), repeats)
   which = np.arange(len(rows)) - np.repeat(repeats.cumsum() - repeats, repeats)
-  classes = columns['classes'][rows, which]
-  maps = columns['map'][rows, ..., which]
-  return column_lib.rows(columns, rows) | {
-      'map': maps[..., None], 'classes': classes[:, None]
+  one = {
+      'map': columns['map'][rows, ..., which][..., None],
+      'classes': columns['classes'][rows, which][:, None],
   }
+  others = {name: x for name, x in columns.items() if name not in one}
+  return column_lib.rows(others, rows) | one
 
 
 def with_unmapped(
@@ -212,9 +218,8 @@ def with_unmapped(
   return found
 
 
-def edges_of(columns: Columns, channels: int, num_classes: int) -> np.ndarray:
+def edges_of(columns: Columns) -> np.ndarray:
   """Returns the pictures' edges as maps, float32 [N, H, W, C]."""
-  del channels, num_classes
   find = explainers.create('edges', None)
   return find(None, column_lib.to_float(columns['image']), columns['explained'])
 

@@ -25,7 +25,7 @@ class Result:
     correct: bool [N], of each test example.
     validation: Best validation accuracy, 0 to 1.
     map_r2: Share of the maps' variance on validation images that its own
-      maps explain; None without maps.
+      maps explain; None where it learns none.
     probe_r2: The same share that a linear probe predicts from its code; None
       without maps or without a code.
     parameters: How many are trained.

@@ -12,6 +12,7 @@ from typing import Any
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from impactx_jax import user_files
+from impactx_jax.data import maps as map_data
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
 from impactx_jax.methods import baseline_continued
@@ -20,7 +21,6 @@ from impactx_jax.methods import baseline_pair
 from impactx_jax.methods import explainer
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
-from impactx_jax.methods import second_branch
 from impactx_jax.methods import wae
 from impactx_jax.methods.base import Method as Method
 from impactx_jax.methods.base import Prediction as Prediction
@@ -38,7 +38,7 @@ METHODS: dict[str, Spec] = {
     'wae': wae.METHOD,
     'explainer': explainer.METHOD,
     'baseline_matched': baseline_matched.METHOD,
-    **baseline_matched.VARIANTS,
+    **baseline_matched.CONTROLS,
     'baseline_continued': baseline_continued.METHOD,
     'baseline_pair': baseline_pair.METHOD,
     **impactx.CONTROLS,
@@ -49,7 +49,8 @@ FLAG = '--config.method.name'
 _NOT_COMPILED = {
     'method': ('name', 'training'),
     'attribution': (
-        'classifier', 'workdir', 'num_examples', 'shard_size', 'images_per_step'
+        'classifier', 'workdir', 'num_examples', 'classes_per_image',
+        'shard_size', 'images_per_step',
     ),
 }
 
@@ -161,13 +162,16 @@ def config_of(name: str, config: ConfigDict) -> ConfigDict:
 
 
 def learns_maps(name: str, config: ConfigDict) -> bool:
-  """Whether its decoder learns maps of a network.
+  """Whether its decoder learns what maps look like, be they shuffled or noise.
 
   Not with λ = 0, which leaves it as it was, and not from edges and masks.
+
+  Args:
+    name: Of a method.
+    config: As `config_of` gives it.
   """
-  options = config.method
   return scalars(name, config).get('lambda_', 1) != 0 and (
-      options.maps not in second_branch.NO_MAPS
+      config.method.maps not in map_data.OF_PICTURES
   )
 
 

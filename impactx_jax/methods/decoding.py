@@ -222,15 +222,12 @@ def start(options: ConfigDict, height: int) -> int:
   return min(first, cells) if first <= height else first
 
 
-def check(
-    config: ConfigDict, sees: str = 'code', classes: str = 'one'
-) -> None:
+def check(config: ConfigDict, sees: str = 'code') -> None:
   """Raises InputError for a D that cannot be made.
 
   Args:
     config: `model`, `method` and `attribution` are read.
     sees: What '' stands for in `decoder_sees`.
-    classes: And in `decoder_classes`.
   """
   options = config.method
   bounds.check(options, BOUNDS, 'config.method')
@@ -241,16 +238,6 @@ def check(
         f'decoder is to see (decoder_sees={sees}). Give its trunk the methods '
         'stem and last_stage, and its BACKBONE an attention_stage, or choose '
         'another with --config.model.name=NAME.'
-    )
-  one_map = (options.decoder_classes or classes) == 'one'
-  if config.attribution.classes_per_image > 1 and one_map and (
-      sees != 'gradient'
-  ):
-    raise InputError(
-        f'config.attribution.classes_per_image is '
-        f'{config.attribution.classes_per_image}, and the decoder has one map, '
-        'whatever the class. Take --config.method.decoder_classes=all, or '
-        '--config.attribution.classes_per_image=1.'
     )
   if not options.completeness:
     return
@@ -279,13 +266,7 @@ def check(
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for maps that D cannot have, of these data."""
   height, width = data['image_shape'][:2]
-  options, classes = config.method, config.attribution.classes_per_image
-  if classes > 1 and classes > len(data['class_names']):
-    raise InputError(
-        f'config.attribution.classes_per_image is {classes}, and '
-        f'{data["name"]} has {len(data["class_names"])} classes.',
-        '--config.attribution.classes_per_image', 'N',
-    )
+  options = config.method
   kinds = map(column_lib.kind_of, data.get('columns', ()))
   if options.maps == 'mask' and column_lib.MASK not in kinds:
     raise InputError(

@@ -15,6 +15,7 @@ from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
+from impactx_jax.data import maps as map_data
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 from impactx_jax.methods import decoding
@@ -38,6 +39,8 @@ BOUNDS: bounds.Bounds = {
     'fastshap_samples': bounds.Range(2),
 } | {name: second_branch.BOUNDS[name] for name in OF_MAPS}
 SEES, CLASSES = 'gradient', 'all'  # Where the config does not say.
+# What explains all classes of an image at the price of one.
+AT_ONCE = ('partition', 'partition_grid', 'shap_partition')
 
 
 def create(config: ConfigDict, problem: base.Problem) -> base.Method:
@@ -141,7 +144,9 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 def check(config: ConfigDict) -> None:
   """Raises InputError for a `config.method` of which it cannot be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
-  decoding.check(config, SEES, CLASSES)
+  decoding.check(config, SEES)
+  if config.attribution.classes_per_image > 1:
+    _check_several(config)
   if config.method.decoder_sees == 'code':
     raise InputError(
         "config.method.decoder_sees is 'code', and explainer has no LEP whose "
@@ -156,6 +161,46 @@ def check(config: ConfigDict) -> None:
     )
   if config.method.explainer_objective == 'fastshap':
     _check_fastshap(config)
+
+
+def _check_several(config: ConfigDict) -> None:
+  """Refuses maps of several classes that cannot be had, or learned."""
+  options = config.method
+  given = 'config.attribution.classes_per_image is ' + str(
+      config.attribution.classes_per_image
+  )
+  one = 'or --config.attribution.classes_per_image=1.'
+  if config.attribution.explainer not in AT_ONCE:
+    raise InputError(
+        f'{given}, and {config.attribution.explainer} explains each class by '
+        f'itself. Take --config.attribution.explainer=NAME, one of '
+        f'{", ".join(AT_ONCE)}, {one}'
+    )
+  if (options.maps, options.explainer_objective) != ('true_class', 'maps'):
+    raise InputError(
+        f'{given}, which is for maps of the classes that are explained. Take '
+        '--config.method.maps=true_class and '
+        f'--config.method.explainer_objective=maps, {one}'
+    )
+  if (options.decoder_sees or SEES) != 'gradient' and (
+      options.decoder_classes or CLASSES
+  ) == 'one':
+    raise InputError(
+        f'{given}, and the decoder has one map, whatever the class. Take '
+        f'--config.method.decoder_classes=all, {one}'
+    )
+
+
+def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
+  """Raises InputError for maps that there cannot be of these data."""
+  decoding.check_data(config, data)
+  classes, names = config.attribution.classes_per_image, data['class_names']
+  if classes > len(names):
+    raise InputError(
+        f'config.attribution.classes_per_image is {classes}, and '
+        f'{data["name"]} has {len(names)} classes.',
+        '--config.attribution.classes_per_image', 'N',
+    )
 
 
 def _check_fastshap(config: ConfigDict) -> None:
@@ -210,6 +255,8 @@ def about(options: ConfigDict) -> str:
 
 def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps, or of the sets that A was shown."""
+  if config.method.maps in map_data.OF_PICTURES:
+    return 0
   if config.method.explainer_objective == 'maps':
     return maps * base.evaluations(config.attribution)
   batch_size = config.method.training.batch_size
@@ -222,7 +269,7 @@ METHOD = base.Spec(
     'A, learned explainer',
     options=OPTIONS,
     check=check,
-    check_data=decoding.check_data,
+    check_data=check_data,
     maps=lambda options: (
         impactx.METHOD.maps(options)
         if options.explainer_objective == 'maps' else ''

@@ -9,6 +9,7 @@ from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
+from impactx_jax.data import maps as map_data
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 from impactx_jax.methods import decoding
@@ -249,6 +250,7 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a `config.method` of which it cannot be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
   decoding.check(config)
+  second_branch.check_classes(config)
 
 
 def about(options: ConfigDict) -> str:
@@ -279,7 +281,7 @@ def published(options: ConfigDict) -> tuple[str, ...] | None:
 def cost(config: ConfigDict, summary: dict[str, Any], maps: int) -> int:
   """Counts the evaluations for its maps: none where nothing is learned."""
   del summary
-  if not config.method.lambda_ or config.method.maps in second_branch.NO_MAPS:
+  if not config.method.lambda_ or config.method.maps in map_data.OF_PICTURES:
     return 0
   return maps * base.evaluations(config.attribution)
 

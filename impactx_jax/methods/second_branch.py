@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from attribution.errors import InputError
 from flax import linen as nn
 from impactx_jax import bounds
 from impactx_jax import losses
@@ -14,7 +15,6 @@ from ml_collections import ConfigDict
 
 M_OUTPUTS = ('logits', 'features')
 MAPS = ('true_class', 'shuffled', 'random', 'other_class', 'edges', 'mask')
-NO_MAPS = ('edges', 'mask')  # Of these, those that no network is asked for.
 FROZEN = 'classifier'  # The collection that holds M's variables.
 # Of every branch that learns from maps.
 OPTIONS = {
@@ -89,6 +89,22 @@ def create(
     return outputs, {**own, FROZEN: collections[FROZEN]}
 
   return init, apply
+
+
+def check_classes(config: ConfigDict) -> None:
+  """Raises InputError for maps of several classes an image.
+
+  For who learns the class as well: each map is a row, and so the image would
+  count several times.
+  """
+  if config.attribution.classes_per_image > 1:
+    raise InputError(
+        f'config.attribution.classes_per_image is '
+        f'{config.attribution.classes_per_image}, and {config.method.name} '
+        'learns the class of each image beside its map. Take '
+        '--config.attribution.classes_per_image=1, or train explainer, which '
+        'learns maps alone.'
+    )
 
 
 def of_branch(collections: dict[str, Any]) -> dict[str, Any]:

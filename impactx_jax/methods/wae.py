@@ -84,6 +84,7 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 def check(config: ConfigDict) -> None:
   """Raises InputError for a control of maps, which WAE classifies with."""
   bounds.check(config.method, second_branch.BOUNDS, 'config.method')
+  second_branch.check_classes(config)
   if config.method.maps != 'true_class':
     raise InputError(
         f'config.method.maps is {config.method.maps!r}, but wae is trained on '

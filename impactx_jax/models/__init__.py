@@ -143,14 +143,14 @@ def widened(
     return size(with_width(width))
 
   low, high = 0.01, 1.0
-  if size_of(low) == size_of(high):
-    raise InputError(
-        f'The backbone {model.name!r} has the same size whatever '
-        'config.model.width is, so it cannot be matched to the size of '
-        'IMPACTX. Let its trunk and head read model.width, or leave '
-        'baseline_matched and baseline_matched_flops out.'
-    )
-  while size_of(high) < wanted:
+  while size_of(high) < wanted or high == 1:
+    if size_of(low) == size_of(high):
+      raise InputError(
+          f'The backbone {model.name!r} does not grow with config.model.width '
+          f'beyond {low:g}, so it cannot be matched to the size of IMPACTX. '
+          'Let its trunk and head read model.width, or leave baseline_matched '
+          'and baseline_matched_flops out.'
+      )
     low, high = high, 2 * high
   for _ in range(16):
     middle = (low + high) / 2

@@ -208,7 +208,7 @@ def check_trainings(
           config.attribution.num_examples,
           images,
           images + data['examples']['validation'],
-      )
+      ) * config.attribution.classes_per_image  # A row each.
     if batch_size > images:
       more = ', or make more maps with --config.attribution.num_examples=N'
       raise InputError(

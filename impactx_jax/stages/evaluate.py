@@ -153,10 +153,11 @@ def test(run: Run, name: str) -> dict[str, Any]:
   """
   result = run.trained(name)
   summary, path = result.load(), result.directory / artefact.TEST
+  fit = {key: summary.get(key) for key in ('map_r2', 'probe_r2')}
   if path.exists():
     found = configs.read_json(path)
     if found['digest'] == summary['digest']:
-      return found
+      return found | fit
   method, variables = trained.restore(result)
   dataset = run_lib.dataset(run)
   columns = dataset.test
@@ -167,10 +168,10 @@ def test(run: Run, name: str) -> dict[str, Any]:
     )['test']
   found = accuracy.test(
       method, variables, columns, run.config.evaluation.batch_size
-  ) | {key: summary.get(key) for key in ('digest', 'map_r2', 'probe_r2')}
+  ) | {'digest': summary['digest']}
   if parallel.is_main_process():
     files.write_json(path, found)
-  return found
+  return found | fit
 
 
 def _guard(

@@ -240,10 +240,10 @@ def map_key(run: Run, data: dict[str, Any]) -> dict[str, Any]:
     data: The fingerprint of the data set.
   """
   summary, attribution = explained_summary(run), run.config.attribution
-  several = {}
-  if run.kind == 'true_class' and attribution.classes_per_image > 1:
-    several = {'classes_per_image': attribution.classes_per_image}
-  return several | {
+  several = run.kind == 'true_class' and attribution.classes_per_image > 1
+  return {
+      # Nothing for one, as in manifests from before there could be more.
+      'classes_per_image': attribution.classes_per_image if several else None,
       'kind': run.kind,
       'classifier_digest': summary['digest'],
       'classifier_step': summary['best_step'],

@@ -24,7 +24,6 @@ from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
 from impactx_jax.training import loop
 import jax
-import numpy as np
 
 
 def train(
@@ -128,17 +127,17 @@ def _fit_to_maps(
   fit = dict.fromkeys(('map_r2', 'probe_r2'))
   if method.explain:
     validation = evaluator.with_own_maps(method, variables, validation, size)
-  if 'map' not in validation or 'image' not in validation:
+  if 'map' not in validation:
     return fit
   fit['map_r2'] = evaluator.measure(
       method, variables, validation, 4 * size
   ).get('map_r2')
   if method.code:
-    mapped = validation.get('mapped', np.ones(count_of(validation))) > 0
-    rows = np.flatnonzero(mapped)[:probe.IMAGES]
-    some = column_lib.rows(validation, rows)
+    if 'mapped' in validation:
+      validation = column_lib.rows(validation, validation['mapped'] > 0)
     fit['probe_r2'] = probe.r2(
-        evaluator.codes(method, variables, some, 4 * size), some['map']
+        evaluator.codes(method, variables, validation, 4 * size),
+        validation['map'],
     )
   return fit
 
@@ -152,7 +151,7 @@ def _published(
     return None
   leave = methods.find(name).published(result.config.method)
   if leave is None:
-    logging.info('%s starts at random, and not from weights.', name)
+    logging.info('%s takes nothing from %s.', name, model.pretrained)
     return None
 
   def start(variables):

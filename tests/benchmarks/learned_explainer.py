@@ -70,7 +70,8 @@ def config_of(arguments: argparse.Namespace):
   if arguments.data_dir:
     config.data.data_dir = arguments.data_dir
   config.method.decoder_sees = arguments.sees
-  config.method.gradient_points = arguments.points
+  if arguments.points:
+    config.method.gradient_points = arguments.points
   if arguments.filters:
     config.method.decoder_filters = arguments.filters
   if arguments.epochs:
@@ -221,7 +222,7 @@ def main() -> None:
   )
   parser.add_argument('--sees', default='', help='as method.decoder_sees')
   parser.add_argument(
-      '--points', type=int, default=1, help='as method.gradient_points'
+      '--points', type=int, default=0, help='as method.gradient_points'
   )
   parser.add_argument('--filters', type=int, default=0, help='of D')
   parser.add_argument('--epochs', type=int, default=0, help='of D')

@@ -183,31 +183,6 @@ def test_what_cannot_be_made_is_refused(name, changes, attribution, parts):
     assert part in str(error.value)
 
 
-@pytest.mark.parametrize(('name', 'sees', 'classes', 'refused'), [
-    ('impactx', 'code', 'all', False), ('impactx', 'gradient', '', False),
-    ('explainer', '', '', False), ('explainer', 'features', 'one', True),
-    ('impactx', '', '', True), ('impactx', 'features', '', True),
-])
-def test_maps_of_several_classes_are_for_a_decoder_with_a_map_a_class(
-    name, sees, classes, refused
-):
-  config = make_config(name, decoder_sees=sees, decoder_classes=classes)
-  config.attribution.classes_per_image = 2
-  if not refused:
-    methods.find(name).check(config)
-    return
-  with pytest.raises(InputError, match='2, and.*one map.*classes=all'):
-    methods.find(name).check(config)
-
-
-def test_no_more_classes_are_explained_than_there_are():
-  config = make_config('explainer')
-  config.attribution.classes_per_image = 4
-  data = {'name': 'toy', 'class_names': 'abc', 'image_shape': (32, 32, 3)}
-  with pytest.raises(InputError, match='is 4, and toy has 3 classes'):
-    methods.find('explainer').check_data(config, data)
-
-
 @pytest.mark.parametrize('changes', [
     {'decoder_sees': 'gradient'},
     {'completeness': True, 'map_scaling': 'pixels'},

@@ -194,3 +194,59 @@ def test_its_controls_are_called_so():
     assert spec.maps(options) == (
         'other_class' if maps == 'other_class' else 'true_class'
     )
+
+
+# --- Maps of several classes an image -----------------------------------------
+
+
+@pytest.mark.parametrize(('changes', 'explainer', 'refused'), [
+    ({}, 'partition', ''), ({}, 'shap_partition', ''),
+    ({'decoder_classes': 'one'}, 'partition_grid', ''),  # It sees a gradient.
+    ({'decoder_sees': 'features'}, 'partition', ''),
+    (
+        {'decoder_sees': 'features', 'decoder_classes': 'one'}, 'partition',
+        'one map.*decoder_classes=all',
+    ),
+    ({}, 'integrated_gradients', 'by itself.*partition_grid'),
+    ({'maps': 'shuffled'}, 'partition', 'maps=true_class'),
+    (
+        {'explainer_objective': 'fastshap', 'map_channels': 1}, 'partition',
+        'explainer_objective=maps',
+    ),
+])
+def test_maps_of_several_classes(changes, explainer, refused):
+  config = make_config('explainer', **({'map_cell': 4} | changes))
+  config.attribution.update(classes_per_image=2, explainer=explainer)
+  if not refused:
+    methods.find('explainer').check(config)
+    return
+  with pytest.raises(InputError, match=f'is 2, .*{refused}.*image=1'):
+    methods.find('explainer').check(config)
+
+
+@pytest.mark.parametrize(('name', 'refused'), [
+    ('impactx', True), ('impactx_other_class', True), ('wae', True),
+    ('baseline_matched', False), ('impactx_single_stage', False),
+    ('abn', False), ('baseline_pair', False),
+])
+def test_they_are_not_for_who_learns_the_class_from_the_same_rows(
+    name, refused
+):
+  config = make_config(name)
+  config.attribution.classes_per_image = 2
+  if not refused:
+    methods.find(name).check(config)
+    return
+  with pytest.raises(InputError, match=f'{name} learns the class.*explainer'):
+    methods.find(name).check(config)
+
+
+def test_no_more_classes_are_explained_than_there_are():
+  config = make_config('explainer')
+  data = {'name': 'toy', 'class_names': 'abc', 'image_shape': (32, 32, 3)}
+  for count in (1, 3):
+    config.attribution.classes_per_image = count
+    methods.find('explainer').check_data(config, data)
+  config.attribution.classes_per_image = 4
+  with pytest.raises(InputError, match='is 4, and toy has 3 classes'):
+    methods.find('explainer').check_data(config, data)

@@ -1,7 +1,9 @@
 """What A could become instead: wider, trained further, or two of it."""
 
 from attribution.errors import InputError
+from flax import linen as nn
 from impactx_jax import methods
+from impactx_jax import models
 from impactx_jax.methods import baseline_matched
 import jax
 from jax import numpy as jnp
@@ -96,8 +98,16 @@ def test_a_backbone_that_cannot_grow_cannot_be_matched(name, tmp_path):
   config.model.name = str(tmp_path / 'fixed.py')
   with pytest.raises(InputError) as error:
     methods.create(name, config, PROBLEM)
-  for part in ('fixed.py', 'model.width', 'baseline_matched'):
+  for part in ('fixed.py', 'beyond 0.01', 'baseline_matched'):
     assert part in str(error.value)
+
+
+def test_a_size_that_ends_somewhere_is_no_endless_search():
+  config = make_config('baseline').model
+  with pytest.raises(InputError, match='beyond 8, so'):
+    models.widened(config, 100, lambda model: min(model.width, 8))
+  found = models.widened(config, 5.3, lambda model: model.width)
+  assert found.width == pytest.approx(5.3, rel=1e-3)
 
 
 # --- FLOPs --------------------------------------------------------------------
@@ -112,18 +122,38 @@ def test_flops_are_counted_as_by_hand():
   )
   images = jnp.zeros((1, 4, 4, 3))
   assert baseline_matched.flops(network, images) == 2 * 48 * 10
+
+  def less(variables, images):
+    return images[:, 0, 0, :1] * variables['params'][:1]
+
+  either = network._replace(apply=lambda variables, images: jax.lax.cond(
+      images.sum() > 0, network.apply, less, variables, images
+  ))
+  assert baseline_matched.flops(either, images) == 2 * 48 * 10
   assert baseline_matched.parameters(network, images) == 48 * 10
+
+
+@pytest.mark.parametrize(('groups', 'flops'), [
+    (1, 2 * 64 * 8 * 9 * 4), (4, 2 * 64 * 8 * 9),
+])
+def test_flops_of_a_convolution_by_hand(groups, flops):
+  """At each of 8x8 places, 8 filters of 3x3 places and 4 / groups channels."""
+  layer = nn.Conv(8, (3, 3), feature_group_count=groups)
+  images = jnp.zeros((1, 8, 8, 4))
+  network = baseline_matched.Network(
+      lambda key: layer.init(key, images), layer.apply
+  )
+  assert baseline_matched.flops(network, images) == flops
 
 
 def flops_of(method, variables):
   """Of a forward pass without D, by the cut after the last convolutions."""
   features, scores = method.layers
-
-  def logits(variables, images):
-    return scores(variables, features(variables, images))
-
-  lowered = jax.jit(logits).lower(variables, jnp.zeros((1, *SHAPE)))
-  return lowered.cost_analysis()['flops']
+  network = baseline_matched.Network(
+      lambda key: variables,
+      lambda variables, images: scores(variables, features(variables, images)),
+  )
+  return baseline_matched.flops(network, jnp.zeros((1, *SHAPE)))
 
 
 def test_as_many_flops_as_m_lep_and_c():

@@ -62,6 +62,16 @@ def test_map_r2_is_of_those_that_predict_maps_of_validation_images(
   }
 
 
+def test_codes_are_probed_where_there_are_codes_and_maps(digits_table):
+  workdir, _ = digits_table
+  rows = read_json(workdir / 'table.json')['rows']
+  names = {name for name in NAMES if name.startswith('impactx')}
+  # Of 16 images there is no telling.
+  assert {r['runs'][0]['probe_r2'] for r in rows} == {None}
+  for name in names:
+    assert 'probe_r2' in read_json(workdir / 'seed0' / name / 'summary.json')
+
+
 def test_the_evaluations_of_each_methods_maps_are_counted(digits_table):
   workdir, config = digits_table
   rows = read_json(workdir / 'table.json')['rows']

@@ -54,9 +54,12 @@ def test_the_maps_of_several_classes_of_an_image_are_learned(
   assert (columns['classes'][:, 0] == columns['label']).all()
   summary = read(tmp_path / 'explainer', 'summary.json')
   assert summary['examples'] == {'train': 3 * 43, 'validation': 5}
-  config.attribution.classes_per_image = 2
-  with pytest.raises(InputError, match='classes_per_image'):
-    stages.run(config, tmp_path, 'impactx')
+  # Nor are they taken from elsewhere by who wants one class, or two.
+  config.attribution.workdir = str(tmp_path)
+  for count in (1, 2):
+    config.attribution.classes_per_image = count
+    with pytest.raises(InputError, match='classes_per_image'):
+      stages.run(config, tmp_path / 'other', 'impactx')
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,92 @@
+"""Both forms of a convolution agree, in value and in gradient."""
+
+from flax import linen as nn
+from impactx_jax.models import convolution
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+BELOW = ((0, 1), (0, 1))
+CASES = [
+    # side, stride, padding, channels, filters, groups, whether it is another
+    (3, 1, 'SAME', 8, 8, 8, True), (3, 2, BELOW, 8, 8, 8, True),
+    (5, 1, 'SAME', 6, 6, 6, True), (5, 2, 'SAME', 6, 6, 6, True),
+    (3, 2, 'VALID', 8, 8, 8, True), (1, 1, 'SAME', 8, 5, 1, True),
+    (1, 1, 'VALID', 8, 5, 1, True), (1, 2, 'SAME', 8, 5, 1, False),
+    (3, 1, 'SAME', 8, 5, 1, False), (3, 1, 'SAME', 8, 16, 8, False),
+    (3, 1, 'SAME', 8, 8, 2, False), (1, 1, BELOW, 8, 5, 1, False),
+]
+
+
+def layers(side, stride, padding, filters, groups, **options):
+  """The layer as it is, and as it is for a CPU."""
+  return [
+      nn.Conv(
+          filters, (side, side), stride, padding=padding,
+          feature_group_count=groups, use_bias=False,
+          conv_general_dilated=form, **options,
+      )
+      for form in (None, convolution.convolve)
+  ]
+
+
+@pytest.mark.parametrize('size', [(9, 12), (8, 8)])
+@pytest.mark.parametrize(
+    ('side', 'stride', 'padding', 'channels', 'filters', 'groups', 'other'),
+    CASES,
+)
+def test_both_forms_agree_in_value_and_gradient(
+    size, side, stride, padding, channels, filters, groups, other
+):
+  plain, ours = layers(side, stride, padding, filters, groups)
+  keys = jax.random.split(jax.random.key(side + stride + filters))
+  images = jax.random.normal(keys[0], (2, *size, channels))
+  variables = plain.init(keys[1], images)
+  jax.tree.map(
+      np.testing.assert_array_equal, variables, ours.init(keys[1], images)
+  )
+
+  def loss(layer):
+    def of(variables, images):
+      found = layer.apply(variables, images)
+      return jnp.sin(found).sum(), found
+
+    return jax.jit(jax.value_and_grad(of, argnums=(0, 1), has_aux=True))
+
+  expected, found = (loss(f)(variables, images) for f in (plain, ours))
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5),
+      expected, found,
+  )
+  compiled = jax.jit(ours.apply).lower(variables, images).compile().as_text()
+  assert (' convolution(' not in compiled) == other
+
+
+@pytest.mark.parametrize('options', [
+    {'kernel_dilation': 2}, {'dtype': jnp.bfloat16},
+])
+def test_what_it_has_no_form_for_is_as_it_is(options):
+  plain, ours = layers(3, 1, 'SAME', 8, 8, **options)
+  images = jax.random.normal(jax.random.key(0), (2, 9, 9, 8))
+  variables = plain.init(jax.random.key(1), images)
+  np.testing.assert_array_equal(
+      plain.apply(variables, images), ours.apply(variables, images)
+  )
+
+
+def test_for_an_accelerator_the_plain_form_is_compiled():
+  images, kernel = jnp.zeros((1, 8, 8, 4)), jnp.zeros((3, 3, 1, 4))
+
+  def call(images, kernel):
+    return convolution.convolve(
+        images, kernel, (1, 1), 'SAME', feature_group_count=4,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  for platform, plain in (('cuda', True), ('tpu', True), ('cpu', False)):
+    exported = jax.export.export(jax.jit(call), platforms=[platform])(
+        images, kernel
+    )
+    text = exported.mlir_module()
+    assert ('stablehlo.convolution' in text) == plain
