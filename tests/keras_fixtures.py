@@ -78,4 +78,5 @@ def start_of(name, config, leave=()):
       make_method(config, 32).shapes()
   )
   fresh = jax.tree.map(lambda x: np.full(x.shape, 9, x.dtype), shapes)
-  return pretrained.start(config.model, fresh, leave=('classifier', *leave))
+  own = methods.find(name).published(config.method)
+  return pretrained.start(config.model, fresh, leave=(*own, *leave))

@@ -129,14 +129,13 @@ def perturbation(curves: dict[str, np.ndarray]) -> figure.Figure:
   """Draws mean curves with bands of two standard errors.
 
   Args:
-    curves: By map, float [N, R + 1]; images with NaN are left out, and so is a
-      map that has no others.
+    curves: By map, float [N, R + 1]; images with NaN are left out.
   """
   picture, axes = _axes(8.5, 4)
   for i, (name, values) in enumerate(curves.items()):
     values = values[~np.isnan(values).any(axis=1)]
-    if not len(values):
-      continue
+    if not len(values):  # It is in the legend, at least.
+      values = np.full((1, values.shape[1]), np.nan)
     steps = np.linspace(0, 100, values.shape[1])
     mean = values.mean(axis=0)
     error = 2 * values.std(axis=0) / np.sqrt(len(values))

@@ -113,6 +113,8 @@ def test_csv_quotes_a_name_with_a_comma():
 def test_json_is_strict_and_holds_every_run():
   content = strict(mixed_table(), {'seed': 0, 'size': (32, 32)})
   assert content['config'] == {'seed': 0, 'size': [32, 32]}
+  printed = {row['method']: row for row in content['printed']}
+  assert printed == cells(mixed_table())
   assert (content['data'], content['model']) == ('digits', 'lenet5')
   baseline, impactx, abn = content['rows']
   assert [run['test_accuracy'] for run in baseline['runs']] == [0.7, 0.72]

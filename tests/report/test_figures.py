@@ -75,6 +75,16 @@ def test_every_figure_is_a_picture(picture, tmp_path):
   assert b'<svg' in base64.b64decode(content)
 
 
+@pytest.mark.filterwarnings('error')
+def test_a_map_without_curves_is_in_the_legend_all_the_same():
+  curves = {'partition': np.ones((2, 5)), 'swapped': np.full((2, 5), np.nan)}
+  (axes,) = figures.perturbation(curves).axes
+  first, second = axes.lines
+  assert np.isfinite(first.get_ydata()).all()
+  assert not np.isfinite(second.get_ydata()).any()
+  assert len(axes.get_legend().get_texts()) == 2
+
+
 def test_curves_of_many_maps_can_be_told_apart():
   curves = {f'map {i}': np.linspace([1.0], [0.0], 5).T for i in range(12)}
   (axes,) = figures.perturbation(curves).axes

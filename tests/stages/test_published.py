@@ -37,6 +37,25 @@ small_mobilenet = keras_fixtures.small_mobilenet
 CIFAR10 = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '')) / 'cifar10'
 
 
+@pytest.mark.parametrize('name', ['explainer', 'baseline_continued', 'wae'])
+def test_what_starts_from_a_or_from_nothing_takes_no_file(name):
+  assert methods.find(name).published(make_config('mobilenet').method) is None
+
+
+def test_the_second_of_a_pair_starts_from_weights_and_m_stays(small_mobilenet):
+  expected, _ = start_of('baseline', small_mobilenet)
+  variables, _ = start_of('baseline_pair', small_mobilenet)
+  assert_trees_equal(
+      variables['params']['trunk'], expected['params']['trunk']
+  )
+  collections = variables['collections']
+  assert_trees_equal(
+      collections['batch_stats'], expected['collections']['batch_stats']
+  )
+  for leaf in jax.tree.leaves(collections['classifier']):
+    assert (leaf == 9).all()
+
+
 def test_lep_starts_from_keras_weights_and_the_frozen_branch_stays(
     small_mobilenet
 ):

@@ -42,6 +42,17 @@ def evaluate(method, columns, variables=None, batch_size=4):
   return evaluator.measure(method, variables, columns, batch_size)
 
 
+def test_codes_are_of_every_image_once():
+  columns = make_columns(7)
+  method = dataclasses.replace(
+      make_method(),
+      code=lambda scale, batch: scale * batch['image'][:, 0, :, 0],
+  )
+  found = evaluator.codes(method, jnp.float32(2), columns, 4)
+  expected = columns['image'][:, 0, :, 0] * np.float32(2 / 255)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_map_r2_of_a_perfect_map_is_1():
   columns = make_columns()
   columns['map'] = (columns['image'] / np.float32(255)).astype(np.float32)
