@@ -6,6 +6,7 @@ from flax import linen as nn
 from impactx_jax.models import base
 from impactx_jax.models import layers
 from impactx_jax.models import mobilenet
+from impactx_jax.models.convolution import convolve
 import jax
 import jax.numpy as jnp
 
@@ -47,8 +48,14 @@ class SqueezeExcite(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     weights = x.mean(axis=(1, 2), keepdims=True)
-    reduce = nn.Conv(self.squeezed, (1, 1), dtype=self.dtype, name='reduce')
-    expand = nn.Conv(x.shape[-1], (1, 1), dtype=self.dtype, name='expand')
+
+    def conv(filters, name):
+      return nn.Conv(
+          filters, (1, 1), dtype=self.dtype, name=name,
+          conv_general_dilated=convolve,
+      )
+
+    reduce, expand = conv(self.squeezed, 'reduce'), conv(x.shape[-1], 'expand')
     return x * nn.sigmoid(expand(nn.swish(reduce(weights))))
 
 
@@ -79,7 +86,7 @@ class Block(nn.Module):
     def conv(filters, side, name, **options):
       return nn.Conv(
           filters, (side, side), use_bias=False, dtype=self.dtype, name=name,
-          **options,
+          conv_general_dilated=convolve, **options,
       )
 
     def normalised(x, name):
@@ -124,7 +131,7 @@ class ConvBn(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     x = nn.Conv(
         self.filters, (self.kernel, self.kernel), self.stride, use_bias=False,
-        dtype=self.dtype, name='conv',
+        dtype=self.dtype, name='conv', conv_general_dilated=convolve,
     )(x)
     return nn.swish(
         layers.batch_norm(train, x.dtype, 'bn', momentum=0.99)(x)

@@ -4,6 +4,7 @@ from flax import linen as nn
 from impactx_jax.models import base
 from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
+from impactx_jax.models.convolution import convolve
 import jax
 import jax.numpy as jnp
 
@@ -36,11 +37,12 @@ class Block(nn.Module):
     x = nn.Conv(
         channels, (3, 3), self.stride, feature_group_count=channels,
         padding='SAME' if self.stride == 1 else PADDING, use_bias=False,
-        dtype=self.dtype, name='dw',
+        dtype=self.dtype, name='dw', conv_general_dilated=convolve,
     )(x)
     x = _activated(x, train, 'dw_bn')
     x = nn.Conv(
-        self.filters, (1, 1), use_bias=False, dtype=self.dtype, name='pw'
+        self.filters, (1, 1), use_bias=False, dtype=self.dtype, name='pw',
+        conv_general_dilated=convolve,
     )(x)
     return _activated(x, train, 'pw_bn')
 
