@@ -34,26 +34,27 @@ class Explainer:
       images alone.
     explainer: 'partition' (shap's best-first recursion), 'partition_grid'
       (every cell of a grid exactly, no queue), 'shap_partition' (the shap
-      library itself, one image at a time), 'integrated_gradients',
-      'input_x_gradient', 'grad_cam', or, as controls that know nothing of the
-      model, 'random', 'edges' and 'disc'.
+      library itself, one image at a time); of the cells of a grid,
+      'kernel_shap', 'permutation_shap' (Shapley values), 'occlusion' and
+      'rise'; 'integrated_gradients', 'input_x_gradient', 'grad_cam'; or, as
+      controls that know nothing of the model, 'random', 'edges' and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.
     blur_kernel: Side of the blur in pixels; None is half the shorter side.
     mask_value: Colour of 'mean' and 'constant': one number or one a channel.
-    max_evals: Model evaluations an image, the two ends included, of
-      'partition' and 'shap_partition'.
+    max_evals: Model evaluations an image, at most, of 'partition',
+      'shap_partition' and what draws.
     batch_size: Evaluations of an image between two looks at the queue of what
       to expand next. As in shap it is a part of the result; 2 to 50 agree
       closely, and larger ones are faster on an accelerator.
     images_per_step: Images explained in lockstep on each device; None chooses
       by memory.
-    grid: Cells a side for 'partition_grid', a power of two.
+    grid: Cells a side; for 'partition_grid' a power of two.
     integration_steps: Gradients an image for 'integrated_gradients'.
     layers: The model cut after its last convolution, for 'grad_cam'; both
       functions take the variables first if `score_fn` does.
-    seed: Of what is drawn: which of equals 'shap_partition' takes.
+    seed: Of what is drawn; the same draws for every image.
 
   Raises:
     InputError: a ValueError, for options that do not fit.
@@ -118,8 +119,8 @@ class Explainer:
 
     Returns:
       Maps float32 [N, H, W, C], or [N, H, W, C, K'] for labels [N, K']. Those
-      of the three partition explainers sum to score(image) - score(image with
-      every pixel hidden).
+      of the three partition explainers, and of the two of Shapley values, sum
+      to score(image) - score(image with every pixel hidden).
 
     Raises:
       InputError: a ValueError, for arguments that do not fit.

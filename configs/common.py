@@ -111,10 +111,11 @@ def get_config(method: str = '') -> ConfigDict:
   config.attribution = ConfigDict()
   # How maps are made, a name in attribution.explainers.EXPLAINERS: 'partition'
   # (shap's values, on the device), 'partition_grid' (exact on a grid),
-  # 'shap_partition' (the shap library; needed for the inpainting maskers),
-  # 'grad_cam', 'input_x_gradient', 'integrated_gradients', or what knows
-  # nothing of the model, 'random', 'edges' and 'disc'; or a file FILE.py of
-  # yours that defines EXPLAINER, a factory as in attribution.explainers.
+  # 'shap_partition' (the shap library; needed for the inpainting maskers), of
+  # the cells of a grid 'kernel_shap', 'permutation_shap', 'occlusion' and
+  # 'rise', 'grad_cam', 'input_x_gradient', 'integrated_gradients', or what
+  # knows nothing of the model, 'random', 'edges' and 'disc'; or a file FILE.py
+  # of yours that defines EXPLAINER, a factory as in attribution.explainers.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
@@ -132,7 +133,7 @@ def get_config(method: str = '') -> ConfigDict:
   config.attribution.images_per_step = 0
   # Points on the way, for integrated_gradients.
   config.attribution.integration_steps = 32
-  # Cells along a side, for partition_grid; a power of two.
+  # Cells along a side, for what has a grid; of partition_grid a power of two.
   config.attribution.grid = 8
   # What is explained: the softmax 'probability' of the class or its 'logit'.
   config.attribution.explained_output = 'probability'

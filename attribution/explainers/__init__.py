@@ -37,6 +37,7 @@ from attribution.explainers.partition import partition
 from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.partition_grid import program as grid_program
+from attribution.explainers import sampling
 from attribution.explainers.shap_partition import shap_partition
 from attribution.model_fn import KEPT
 from attribution.model_fn import ScoreFn as ScoreFn
@@ -66,6 +67,26 @@ EXPLAINERS: dict[str, Spec] = {
         integrated_gradients, 'Integrated Gradients',
         integrated_gradients_program,
         evaluations=lambda integration_steps, **options: integration_steps,
+    ),
+    'occlusion': Spec(
+        sampling.explainer(sampling.occlusion_program), 'occlusion',
+        sampling.occlusion_program,
+        evaluations=lambda grid, **options: grid**2 + 1,
+    ),
+    'rise': Spec(
+        sampling.explainer(sampling.rise_program), 'RISE',
+        sampling.rise_program,
+        evaluations=lambda max_evals, **options: max_evals,
+    ),
+    'kernel_shap': Spec(
+        sampling.explainer(sampling.kernel_shap_program), 'Kernel SHAP',
+        sampling.kernel_shap_program, complete=True,
+        evaluations=sampling.kernel_evaluations,
+    ),
+    'permutation_shap': Spec(
+        sampling.explainer(sampling.permutation_shap_program),
+        'Permutation SHAP', sampling.permutation_shap_program, complete=True,
+        evaluations=sampling.permutation_evaluations,
     ),
     # What knows nothing of the model.
     'random': Spec(random_map, evaluations=lambda **options: 0),

@@ -1,0 +1,210 @@
+"""Explainers that hide regions, against values by hand and by brute force."""
+
+import itertools
+import math
+
+import attribution
+from attribution.errors import InputError
+from attribution.explainers import regions
+from attribution.explainers import sampling
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((3, 8, 6, 2), np.float32)
+LABELS = np.array([0, 2, 1])
+WEIGHTS = RNG.normal(size=(96, 3)).astype(np.float32)
+HIDDEN = 0.25
+
+
+def linear(images):
+  return images.reshape(len(images), -1) @ WEIGHTS
+
+
+def curved(images):
+  """Regions matter together, not one by one."""
+  cells = images.reshape(len(images), 2, 4, 2, 3, 2).mean(axis=(2, 4, 5))
+  a, b, c, d = cells.reshape(len(images), 4).T
+  return jnp.stack([a * b + c, jnp.tanh(3 * a * d) + b, a * b * c * d], axis=1)
+
+
+def explain(score_fn, name, images=IMAGES, labels=LABELS, **options):
+  return attribution.explain(
+      score_fn, images, labels, explainer=name, masker='constant',
+      mask_value=HIDDEN, **options,
+  )
+
+
+def cells_of(maps, grid):
+  """[N, H, W, C] -> the sums over a grid that divides the sides."""
+  count, height, width, channels = maps.shape
+  return maps.reshape(
+      count, grid, height // grid, grid, width // grid, channels
+  ).sum(axis=(2, 4, 5)).reshape(count, -1)
+
+
+def shapley(score_fn, image, label):
+  """Of 2x2 cells, by their definition."""
+  regions = np.arange(8)[:, None] // 4 * 2 + np.arange(6) // 3
+
+  def worth(players):
+    shown = np.isin(regions, players)[..., None]
+    return float(score_fn(np.where(shown, image, HIDDEN)[None])[0, label])
+
+  values = []
+  for player in range(4):
+    others = [p for p in range(4) if p != player]
+    values.append(sum(
+        math.factorial(n) * math.factorial(3 - n) / math.factorial(4)
+        * (worth([*players, player]) - worth([*players]))
+        for n in range(4) for players in itertools.combinations(others, n)
+    ))
+  return values
+
+
+EXPECTED = [shapley(curved, x, y) for x, y in zip(IMAGES, LABELS, strict=True)]
+
+
+def test_all_sets_give_shapleys_values_by_brute_force():
+  maps = explain(curved, 'kernel_shap', grid=2, max_evals=16)
+  np.testing.assert_allclose(cells_of(maps, 2), EXPECTED, atol=1e-6)
+  # Within a cell all pixels and channels share alike.
+  np.testing.assert_allclose(
+      maps[:, :4, :3], np.broadcast_to(maps[:, :1, :1, :1], (3, 4, 3, 2)),
+      rtol=1e-6,
+  )
+
+
+@pytest.mark.parametrize('name', ['kernel_shap', 'permutation_shap'])
+def test_draws_come_near_to_shapleys_values(name):
+  few, many = (
+      explain(curved, name, grid=2, max_evals=n, seed=3) for n in (14, 4000)
+  )
+  if name == 'permutation_shap':
+    np.testing.assert_allclose(cells_of(many, 2), EXPECTED, atol=0.01)
+  complete = [
+      score[label] - hidden[label] for score, hidden, label in zip(
+          curved(IMAGES), curved(np.full_like(IMAGES, HIDDEN)), LABELS,
+          strict=True,
+      )
+  ]
+  for maps in (few, many):
+    np.testing.assert_allclose(
+        maps.sum(axis=(1, 2, 3)), complete, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_least_squares_of_draws_come_near_to_shapleys_values():
+  maps = explain(curved, 'kernel_shap', grid=4, max_evals=3000)
+  exact = explain(curved, 'kernel_shap', grid=4, max_evals=2**16)
+  spread = np.abs(exact).sum(axis=(1, 2, 3))
+  assert (np.abs(maps - exact).sum(axis=(1, 2, 3)) < 0.1 * spread).all()
+
+
+@pytest.mark.parametrize(('name', 'options'), [
+    ('occlusion', {}), ('kernel_shap', {'max_evals': 200}),
+    ('kernel_shap', {'max_evals': 16}), ('permutation_shap', {'max_evals': 8}),
+])
+def test_of_a_linear_model_each_cell_is_worth_what_it_adds(name, options):
+  maps = explain(linear, name, grid=2, **options)
+  worth = (IMAGES - HIDDEN) * WEIGHTS.T[LABELS].reshape(IMAGES.shape)
+  np.testing.assert_allclose(
+      cells_of(maps, 2), cells_of(worth, 2), rtol=1e-3, atol=1e-4
+  )
+
+
+def test_occlusion_by_hand():
+  maps = explain(curved, 'occlusion', grid=2)
+  for image, label, found in zip(
+      IMAGES, LABELS, cells_of(maps, 2), strict=True
+  ):
+    for cell in range(4):
+      hidden = image.copy()
+      row, column = divmod(cell, 2)
+      hidden[4 * row:4 * row + 4, 3 * column:3 * column + 3] = HIDDEN
+      both = curved(np.stack([image, hidden]))[:, label]
+      assert found[cell] == pytest.approx(float(both[0] - both[1]), abs=1e-6)
+
+
+def test_rise_finds_the_corner_that_matters():
+  def corner(images):
+    mean = images[:, :4, :3].mean(axis=(1, 2, 3))
+    return jnp.stack([mean, -mean, 0 * mean], axis=1)
+
+  maps = explain(corner, 'rise', np.ones_like(IMAGES), max_evals=2000, grid=4)
+  inside, outside = maps[:, :3, :2], maps[:, 5:, 4:]
+  scale = np.abs(inside[0]).mean()
+  assert (inside[0] > 0).all() and (inside[2] < 0).all()
+  np.testing.assert_allclose(maps[1], 0, atol=1e-6)
+  assert np.abs(outside).max() < 0.2 * scale
+
+
+def test_a_map_does_not_depend_on_what_is_explained_beside_it():
+  for name in ('rise', 'kernel_shap', 'permutation_shap'):
+    options = {'grid': 3, 'max_evals': 60}
+    together = explain(curved, name, **options)
+    alone = explain(curved, name, IMAGES[1:2], LABELS[1:2], **options)
+    np.testing.assert_allclose(alone[0], together[1], atol=1e-6)
+    several = explain(
+        curved, name, labels=np.stack([LABELS, LABELS[::-1]], 1), **options
+    )
+    np.testing.assert_allclose(several[..., 0], together, atol=1e-6)
+    other = explain(curved, name, seed=1, **options)
+    assert np.abs(other - together).max() > 1e-4
+
+
+def test_cells_of_sides_that_they_do_not_divide():
+  found = regions.cells(5, 7, 3)
+  assert found.shape == (5, 7)
+  assert found[:, 0].tolist() == [0, 0, 3, 3, 6]
+  assert found[0].tolist() == [0, 0, 0, 1, 1, 2, 2]
+  values = jnp.arange(9.0).reshape(1, 9, 1)
+  maps = regions.spread(values, found, 2)
+  assert maps.shape == (1, 5, 7, 2, 1)
+  for cell in range(9):
+    assert maps[0, found == cell].sum() == pytest.approx(cell, rel=1e-5)
+
+
+@pytest.mark.parametrize(('name', 'options', 'evaluations'), [
+    ('occlusion', {'grid': 4}, 17), ('rise', {'max_evals': 33}, 33),
+    ('kernel_shap', {'grid': 2, 'max_evals': 16}, 16),
+    ('kernel_shap', {'grid': 4, 'max_evals': 301}, 300),
+    ('permutation_shap', {'grid': 2, 'max_evals': 21}, 20),
+])
+def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
+  scored = []
+  original = regions.scorer
+
+  def counting(*arguments):
+    scorer = original(*arguments)
+
+    def call(expand, drawn):
+      found = scorer(expand, drawn)
+      scored.append(found.shape[1])
+      return found
+
+    return call
+
+  monkeypatch.setattr(regions, 'scorer', counting)
+  explain(lambda images: linear(images), name, **options)
+  assert {sum(scored)} == {evaluations}
+  explainer = attribution.Explainer(linear, explainer=name, **options)
+  assert explainer.evaluations == evaluations
+
+
+@pytest.mark.parametrize(('name', 'options', 'said'), [
+    ('permutation_shap', {'grid': 4, 'max_evals': 31}, 'needs 32'),
+    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 19'),
+    ('occlusion', {'grid': 0}, 'grid is 0'),
+    ('rise', {'max_evals': 1}, 'max_evals is 1'),
+    ('rise', {'masker': 'inpaint_ns'}, 'shap_partition alone'),
+])
+def test_what_cannot_be_drawn_is_refused(name, options, said):
+  with pytest.raises(InputError, match=said):
+    attribution.Explainer(linear, explainer=name, **options)
+
+
+def test_too_many_cells_for_all_sets():
+  with pytest.raises(InputError, match='33,554,432 sets'):
+    sampling.exact_shap_program(linear, grid=5)
