@@ -36,8 +36,9 @@ class Explainer:
       (every cell of a grid exactly, no queue), 'shap_partition' (the shap
       library itself, one image at a time); of the cells of a grid,
       'kernel_shap', 'permutation_shap' (Shapley values), 'occlusion' and
-      'rise'; 'integrated_gradients', 'input_x_gradient', 'grad_cam'; or, as
-      controls that know nothing of the model, 'random', 'edges' and 'disc'.
+      'rise'; 'integrated_gradients', 'input_x_gradient', 'smooth_grad',
+      'grad_cam'; or, as controls that know nothing of the model, 'random',
+      'edges' and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.
@@ -51,7 +52,10 @@ class Explainer:
     images_per_step: Images explained in lockstep on each device; None chooses
       by memory.
     grid: Cells a side; for 'partition_grid' a power of two.
-    integration_steps: Gradients an image for 'integrated_gradients'.
+    integration_steps: Gradients an image for 'integrated_gradients' and
+      'smooth_grad'.
+    noise: Standard deviation of the noise of 'smooth_grad', in the units of
+      the pixels.
     layers: The model cut after its last convolution, for 'grad_cam'; both
       functions take the variables first if `score_fn` does.
     seed: Of what is drawn; the same draws for every image.
@@ -72,6 +76,7 @@ class Explainer:
   images_per_step: int | None = None
   grid: int = 8
   integration_steps: int = 32
+  noise: float = 0.1
   layers: Layers | None = None
   seed: int = 0
   _score: model_fn.ScoreOfAny = dataclasses.field(init=False, repr=False)
@@ -96,6 +101,7 @@ class Explainer:
         images_per_step=self.images_per_step,
         grid=self.grid,
         integration_steps=self.integration_steps,
+        noise=self.noise,
         layers=self.layers and Layers(*map(of_variables, self.layers)),
         seed=self.seed,
     ))

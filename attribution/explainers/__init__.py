@@ -33,6 +33,8 @@ from attribution.explainers.gradients import input_x_gradient_program
 from attribution.explainers.gradients import integrated_gradients
 from attribution.explainers.gradients import integrated_gradients_program
 from attribution.explainers.gradients import Layers as Layers
+from attribution.explainers.gradients import smooth_grad
+from attribution.explainers.gradients import smooth_grad_program
 from attribution.explainers.partition import partition
 from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
@@ -66,6 +68,10 @@ EXPLAINERS: dict[str, Spec] = {
     'integrated_gradients': Spec(
         integrated_gradients, 'Integrated Gradients',
         integrated_gradients_program,
+        evaluations=lambda integration_steps, **options: integration_steps,
+    ),
+    'smooth_grad': Spec(
+        smooth_grad, 'SmoothGrad', smooth_grad_program,
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
     'occlusion': Spec(

@@ -123,6 +123,66 @@ def integrated_gradients_program(
   return program
 
 
+def smooth_grad(
+    score_fn: ScoreFn,
+    *,
+    integration_steps: int = 32,
+    noise: float = 0.1,
+    seed: int = 0,
+    images_per_step: int | None = None,
+) -> Explain:
+  """Builds SmoothGrad: the mean gradient under noise (Smilkov et al., 2017).
+
+  Args:
+    score_fn: Differentiable, (variables, images float32 [B, H, W, C]) ->
+      scores [B, K].
+    integration_steps: Draws of the noise.
+    noise: Its standard deviation, in the units of the pixels.
+    seed: Of the noise, which is the same for every image.
+    images_per_step: Images explained at once on each device; None chooses.
+
+  Returns:
+    `explain(variables, images, labels) -> maps`, see
+    `attribution.explainers`.
+
+  Raises:
+    InputError: for settings that cannot be met.
+  """
+  return batched.batched(
+      smooth_grad_program(
+          score_fn, integration_steps=integration_steps, noise=noise, seed=seed
+      ),
+      score_fn,
+      images_per_step=images_per_step,
+      evals_per_step=1,
+  )
+
+
+def smooth_grad_program(
+    score_fn: ScoreFn,
+    *,
+    integration_steps: int = 32,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> Program:
+  """The same as a pure function; see `smooth_grad`."""
+  batched.check_at_least('integration_steps', integration_steps, 1)
+  batched.check_at_least('noise', noise, 0)
+
+  def program(variables, images, classes):
+    score = functools.partial(score_fn, variables)
+
+    def add(total, key):
+      moved = noise * jax.random.normal(key, images.shape[1:])
+      return total + _gradients(score, images + moved, classes), None
+
+    zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
+    keys = jax.random.split(jax.random.key(seed), integration_steps)
+    return lax.scan(add, zeros, keys)[0] / integration_steps
+
+  return program
+
+
 def grad_cam(
     score_fn: ScoreFn,
     *,

@@ -82,6 +82,37 @@ def test_integrated_gradients_become_complete_with_more_steps():
   assert gaps[1] < 1e-4 < gaps[0]
 
 
+def test_smooth_grad_of_a_linear_model_is_its_weights():
+  explain = explainers.create('smooth_grad', linear, integration_steps=3)
+  maps = explain(WEIGHTS, IMAGES, LABELS)
+  expected = WEIGHTS.transpose(3, 0, 1, 2)[LABELS]
+  np.testing.assert_allclose(maps, expected, rtol=1e-5)
+
+
+def test_smooth_grad_of_a_square_is_smoothed_by_the_mean_of_the_noise():
+  """The gradient of x^2 is 2x, under noise 2x + 2 noise, of which 0 is left."""
+
+  def square(weights, images):
+    del weights
+    return (images**2).sum(axis=(1, 2, 3))[:, None]
+
+  def error(steps, noise):
+    explain = explainers.create(
+        'smooth_grad', square, integration_steps=steps, noise=noise
+    )
+    maps = explain(None, IMAGES, 0 * LABELS)
+    # The same noise for every image, whatever is explained beside it.
+    errors = maps - 2 * IMAGES
+    np.testing.assert_allclose(errors, errors[:1].repeat(5, 0), atol=1e-5)
+    return errors.std()
+
+  assert error(1, 0.0) < 1e-6
+  assert error(1, 0.5) == pytest.approx(1.0, rel=0.2)
+  assert error(100, 0.5) == pytest.approx(0.1, rel=0.2)
+  with pytest.raises(InputError, match='noise is -1'):
+    explainers.create('smooth_grad', square, noise=-1)
+
+
 def test_grad_cam_by_hand():
   maps = make('grad_cam')(IMAGES, LABELS)
   stack = np.asarray(features(NETWORK, IMAGES))
