@@ -90,7 +90,13 @@ def main() -> None:
     ]
     significant = [t for t in tests if t.p_value < 0.05]
     better = sum(t.gained > t.lost for t in significant)
-    r2 = [x['map_r2'] for x in found[row]]
+    fits = {
+        fit: [x[fit] for x in found[row]] for fit in ('map_r2', 'probe_r2')
+    }
+    means = {  # λ = 0 has learned no maps.
+        fit: None if None in values else float(np.mean(values))
+        for fit, values in fits.items()
+    }
     kept[row] = {
         'accuracy': accuracy,
         'mean': float(np.mean(accuracy)),
@@ -99,8 +105,8 @@ def main() -> None:
         'seeds': len(tests),
         'better': better,
         'worse': len(significant) - better,
-        'map_r2': r2,
-        'mean_map_r2': float(np.mean(r2)),
+        **fits,
+        **{f'mean_{fit}': mean for fit, mean in means.items()},
         'seconds': float(np.mean([x['seconds'] for x in found[row]])),
     }
     rows.append([
@@ -114,10 +120,10 @@ def main() -> None:
                 f'{len(tests)}',
             )
         ),
-        f'{np.mean(r2):.3f}',
+        *('' if mean is None else f'{mean:.3f}' for mean in means.values()),
     ])
   print('\n' + console.table(
-      ['decoder', 'test %', 'to λ = 0', 'McNemar', 'map R2'], rows
+      ['decoder', 'test %', 'to λ = 0', 'McNemar', 'map R2', 'probe R2'], rows
   ))
   made = provenance.collect()
   files.write_json(home / 'decoders.json', {
