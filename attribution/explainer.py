@@ -137,6 +137,8 @@ class Explainer:
           'Images must be finite floats, in the range that the model takes; '
           f'these are {images.dtype}'
           + (' with NaN or infinity.' if images.dtype.kind == 'f' else '.')
+          + (' Give images.astype(np.float32) / 255, if that is the range.'
+             if images.dtype == np.uint8 else '')
       )
     batched.check_inputs(images, labels)
     if len(images):

@@ -219,7 +219,11 @@ def check_labels(
 
 
 def check_at_least(name: str, value: int, least: int) -> None:
-  """Raises InputError for a number that is too small."""
+  """Raises InputError for what is no whole number, or too small a one."""
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    raise InputError(
+        f'{name} is {value!r}; it must be a whole number.', name, 'N'
+    )
   if value < least:
     raise InputError(
         f'{name} is {value}; it must be {least} or more.', name, 'N'

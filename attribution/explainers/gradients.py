@@ -167,7 +167,10 @@ def smooth_grad_program(
 ) -> Program:
   """The same as a pure function; see `smooth_grad`."""
   batched.check_at_least('integration_steps', integration_steps, 1)
-  batched.check_at_least('noise', noise, 0)
+  if not 0 <= noise < float('inf'):
+    raise InputError(
+        f'noise is {noise}; it must be 0 or more.', 'noise', 'X'
+    )
 
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)

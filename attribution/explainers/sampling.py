@@ -130,10 +130,12 @@ def permutation_shap_program(
   Raises:
     InputError: for a budget that is not enough for one pair.
   """
+  batched.check_at_least('grid', grid, 1)
+  batched.check_at_least('max_evals', max_evals, 2)
   players = grid**2
   pair = 2 * (players - 1)
   orders = (max_evals - 2) // pair if players > 1 else 1
-  _check_budget('permutation_shap', orders, max_evals, pair + 2)
+  _check_budget('permutation_shap', orders, grid, max_evals, pair + 2)
 
   def values(score, shape):
     cells = regions.cells(*shape[:2], grid)
@@ -183,11 +185,16 @@ def kernel_shap_program(
   Raises:
     InputError: for a budget of fewer sets than there are cells.
   """
+  batched.check_at_least('grid', grid, 1)
+  batched.check_at_least('max_evals', max_evals, 2)
   players = grid**2
   if players <= ALL_SETS and 2**players <= max_evals:
     return exact_shap_program(score_fn, masker=masker, grid=grid)
   drawn = (max_evals - 2) // 2 * 2
-  _check_budget('kernel_shap', drawn // players, max_evals, players + 3)
+  _check_budget(
+      'kernel_shap', drawn // players, grid, max_evals,
+      players + players % 2 + 2,
+  )
 
   def values(score, shape):
     cells = regions.cells(*shape[:2], grid)
@@ -248,12 +255,14 @@ def exact_shap_program(
   return regions.program(values, score_fn, masker)
 
 
-def _check_budget(name: str, rounds: int, max_evals: int, least: int) -> None:
+def _check_budget(
+    name: str, rounds: int, grid: int, max_evals: int, least: int
+) -> None:
   """Raises InputError where there is not enough for one round of draws."""
   if rounds < 1:
     raise InputError(
-        f'{name} needs {least} evaluations or more for so many cells, and '
-        f'max_evals is {max_evals}. Take more, or a smaller grid.',
+        f'{name} needs {least} evaluations or more for {grid}x{grid} cells, '
+        f'and max_evals is {max_evals}. Take more, or a smaller grid.',
         'max_evals', 'N',
     )
 

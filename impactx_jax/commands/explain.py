@@ -52,9 +52,15 @@ def _explain(config, workdir: str, *paths: str) -> None:
         images, None if wanted == '' else wanted, check=CHECK.value
     )
   except InputError as error:
-    if wanted == '' or CHECK.value:
+    if wanted == '':
       raise
-    raise InputError(f'{error} Change it with --class=NAME.') from error
+    if CHECK.value:
+      cure = 'These are --class and --check.'
+    elif model.has_map_of_each:
+      cure = 'Change it with --class=NAME.'
+    else:
+      cure = 'Leave out --class.'
+    raise InputError(f'{error} {cure}') from error
   out = epath.Path(OUT.value)
   if out.exists() and not out.is_dir():
     raise InputError(f'{out} is a file. Give a folder with --out=FOLDER.')

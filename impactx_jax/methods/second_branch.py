@@ -102,8 +102,8 @@ def check_classes(config: ConfigDict) -> None:
         f'config.attribution.classes_per_image is '
         f'{config.attribution.classes_per_image}, and {config.method.name} '
         'learns the class of each image beside its map. Take '
-        '--config.attribution.classes_per_image=1, or train explainer, which '
-        'learns maps alone.'
+        '--config.attribution.classes_per_image=1, or train what learns maps '
+        'alone, with --config.method.name=explainer.'
     )
 
 

@@ -135,8 +135,8 @@ def _maps(found: dict[str, Any]) -> str:
   return (
       f'\n\nMaps of {found["images"]} test images, 95 % intervals over '
       'images. MoRF area: the smaller the\nbetter; insertion: the larger; own '
-      "- other: insertion area above that of another image's map of\nthe same "
-      'predicted class, without which a map is not about its image; rank\n'
+      '- other: insertion area above that of another\nimage\'s map of the same '
+      'predicted class, without which a map is not about its\nimage; rank '
       f'correlation with Owen values, of {close} images\n\n'
   ) + table(
       ['map', 'MoRF area', 'insertion area', 'own - other', 'rank corr.'], rows

@@ -195,7 +195,10 @@ def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
 
 @pytest.mark.parametrize(('name', 'options', 'said'), [
     ('permutation_shap', {'grid': 4, 'max_evals': 31}, 'needs 32'),
-    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 19'),
+    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 18 .* 4x4 cells'),
+    ('kernel_shap', {'grid': (4, 4)}, r'grid is \(4, 4\); .* whole number'),
+    ('permutation_shap', {'max_evals': '100'}, "'100'; .* whole number"),
+    ('rise', {'max_evals': 2.5}, 'max_evals is 2.5; .* whole number'),
     ('occlusion', {'grid': 0}, 'grid is 0'),
     ('rise', {'max_evals': 1}, 'max_evals is 1'),
     ('rise', {'masker': 'inpaint_ns'}, 'shap_partition alone'),
