@@ -91,7 +91,8 @@ def config_of(values: dict[str, str]):
     assert field.startswith('config.'), field
     path = field.removeprefix('config.')
     current = config_flags.config_path.get_value(path, config)
-    config_flags.config_path.set_value(path, config, type(current)(value))
+    read = ast.literal_eval if isinstance(current, tuple) else type(current)
+    config_flags.config_path.set_value(path, config, read(value))
   return config
 
 
