@@ -2,7 +2,7 @@
 
   impactx --config=configs/quickstart.py --workdir=DIR
 
-2 cores of an AMD EPYC, 2026-11-21: 3.2 minutes, once it is installed. Test
+2 cores of an AMD EPYC, 2026-11-21: 3.8 minutes, once it is installed. Test
 accuracy 97.22 % (A) and 97.22 % (IMPACTX), one seed.
 """
 
