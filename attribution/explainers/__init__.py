@@ -20,29 +20,36 @@ from typing import Any
 
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
+from attribution.explainers import batched
+from attribution.explainers import gradients
+from attribution.explainers import sampling
 from attribution.explainers.base import Spec as Spec
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.explainers.controls import disc
 from attribution.explainers.controls import edges
 from attribution.explainers.controls import random_map
-from attribution.explainers.gradients import grad_cam
-from attribution.explainers.gradients import grad_cam_program
-from attribution.explainers.gradients import input_x_gradient
-from attribution.explainers.gradients import input_x_gradient_program
-from attribution.explainers.gradients import integrated_gradients
-from attribution.explainers.gradients import integrated_gradients_program
 from attribution.explainers.gradients import Layers as Layers
-from attribution.explainers.gradients import smooth_grad
-from attribution.explainers.gradients import smooth_grad_program
 from attribution.explainers.partition import partition
 from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.partition_grid import program as grid_program
-from attribution.explainers import sampling
 from attribution.explainers.shap_partition import shap_partition
 from attribution.model_fn import KEPT
 from attribution.model_fn import ScoreFn as ScoreFn
+
+
+def _of_program(
+    program: Callable[..., Program],
+    title: str,
+    *,
+    evals_per_step: int = 1,
+    **facts: Any,
+) -> Spec:
+  """Returns the Spec of what builds a program; see `batched.factory`."""
+  create = batched.factory(program, evals_per_step=evals_per_step)
+  return Spec(create, title, program, **facts)
+
 
 EXPLAINERS: dict[str, Spec] = {
     'partition': Spec(
@@ -57,42 +64,36 @@ EXPLAINERS: dict[str, Spec] = {
         shap_partition, 'SHAP', complete=True,
         evaluations=lambda max_evals, **options: max_evals,
     ),
-    'grad_cam': Spec(
-        grad_cam, 'Grad-CAM', grad_cam_program,
+    'grad_cam': _of_program(
+        gradients.grad_cam, 'Grad-CAM', evaluations=lambda **options: 1,
+    ),
+    'input_x_gradient': _of_program(
+        gradients.input_x_gradient, 'Input×Gradient',
         evaluations=lambda **options: 1,
     ),
-    'input_x_gradient': Spec(
-        input_x_gradient, 'Input×Gradient', input_x_gradient_program,
-        evaluations=lambda **options: 1,
-    ),
-    'integrated_gradients': Spec(
-        integrated_gradients, 'Integrated Gradients',
-        integrated_gradients_program,
+    'integrated_gradients': _of_program(
+        gradients.integrated_gradients, 'Integrated Gradients',
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
-    'smooth_grad': Spec(
-        smooth_grad, 'SmoothGrad', smooth_grad_program,
+    'smooth_grad': _of_program(
+        gradients.smooth_grad, 'SmoothGrad',
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
-    'occlusion': Spec(
-        sampling.explainer(sampling.occlusion_program), 'occlusion',
-        sampling.occlusion_program,
+    'occlusion': _of_program(
+        sampling.occlusion, 'occlusion', evals_per_step=8,
         evaluations=lambda grid, **options: grid**2 + 1,
     ),
-    'rise': Spec(
-        sampling.explainer(sampling.rise_program), 'RISE',
-        sampling.rise_program,
+    'rise': _of_program(
+        sampling.rise, 'RISE', evals_per_step=8,
         evaluations=lambda max_evals, **options: max_evals,
     ),
-    'kernel_shap': Spec(
-        sampling.explainer(sampling.kernel_shap_program), 'Kernel SHAP',
-        sampling.kernel_shap_program, complete=True,
+    'kernel_shap': _of_program(
+        sampling.kernel_shap, 'Kernel SHAP', evals_per_step=8, complete=True,
         evaluations=sampling.kernel_evaluations,
     ),
-    'permutation_shap': Spec(
-        sampling.explainer(sampling.permutation_shap_program),
-        'Permutation SHAP', sampling.permutation_shap_program, complete=True,
-        evaluations=sampling.permutation_evaluations,
+    'permutation_shap': _of_program(
+        sampling.permutation_shap, 'Permutation SHAP', evals_per_step=8,
+        complete=True, evaluations=sampling.permutation_evaluations,
     ),
     # What knows nothing of the model.
     'random': Spec(random_map, evaluations=lambda **options: 0),

@@ -8,6 +8,7 @@ and spread over the devices.
 
 from collections.abc import Callable
 import functools
+import inspect
 import math
 
 from attribution import chunks
@@ -187,6 +188,38 @@ def batched(
     return maps.reshape(*maps.shape[:4], *classes)
 
   return explain
+
+
+def factory(
+    program: Callable[..., Program], *, evals_per_step: int = 1
+) -> Callable[..., Explain]:
+  """Makes the factory of an explainer from what builds its program.
+
+  Args:
+    program: (score_fn, *, options) -> the program.
+    evals_per_step: Evaluations of an image in one call of the model.
+
+  Returns:
+    (score_fn, *, options, images_per_step) -> `explain(variables, images,
+    labels) -> maps`, see `attribution.explainers`.
+  """
+
+  @functools.wraps(program)
+  def create(score_fn, *, images_per_step=None, **options):
+    return batched(
+        program(score_fn, **options), score_fn,
+        images_per_step=images_per_step, evals_per_step=evals_per_step,
+    )
+
+  # What it takes is asked of its signature.
+  signature = inspect.signature(program)
+  create.__signature__ = signature.replace(parameters=[
+      *signature.parameters.values(),
+      inspect.Parameter(
+          'images_per_step', inspect.Parameter.KEYWORD_ONLY, default=None
+      ),
+  ])
+  return create
 
 
 def check_inputs(images: np.ndarray, labels: np.ndarray) -> None:

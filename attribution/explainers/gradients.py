@@ -1,4 +1,7 @@
-"""Explainers by gradients: a few passes of the model instead of thousands."""
+"""Explainers by gradients: a few passes of the model instead of thousands.
+
+Each function builds a program, see `batched`.
+"""
 
 from collections.abc import Callable
 import functools
@@ -7,7 +10,6 @@ from typing import NamedTuple
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers import batched
-from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
@@ -29,30 +31,13 @@ class Layers(NamedTuple):
   scores: Callable[[Variables, jax.Array], jax.Array]
 
 
-def input_x_gradient(
-    score_fn: ScoreFn, *, images_per_step: int | None = None
-) -> Explain:
+def input_x_gradient(score_fn: ScoreFn) -> Program:
   """Builds Input×Gradient: each pixel times the score's derivative by it.
 
   Args:
     score_fn: Differentiable, (variables, images float32 [B, H, W, C]) ->
       scores [B, K].
-    images_per_step: Images explained at once on each device; None chooses.
-
-  Returns:
-    `explain(variables, images, labels) -> maps`, see
-    `attribution.explainers`.
   """
-  return batched.batched(
-      input_x_gradient_program(score_fn),
-      score_fn,
-      images_per_step=images_per_step,
-      evals_per_step=1,
-  )
-
-
-def input_x_gradient_program(score_fn: ScoreFn) -> Program:
-  """The same as a pure function; see `input_x_gradient`."""
 
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)
@@ -66,8 +51,7 @@ def integrated_gradients(
     *,
     masker: Masker = maskers.BLUR,
     integration_steps: int = 32,
-    images_per_step: int | None = None,
-) -> Explain:
+) -> Program:
   """Builds Integrated Gradients (Sundararajan et al., 2017).
 
   The gradient is averaged on the straight way from the image with every pixel
@@ -79,32 +63,10 @@ def integrated_gradients(
       scores [B, K].
     masker: Whose background the way begins at.
     integration_steps: Points on the way, each in the middle of its part.
-    images_per_step: Images explained at once on each device; None chooses.
-
-  Returns:
-    `explain(variables, images, labels) -> maps`, see
-    `attribution.explainers`.
 
   Raises:
     InputError: for settings that cannot be met.
   """
-  return batched.batched(
-      integrated_gradients_program(
-          score_fn, masker=masker, integration_steps=integration_steps
-      ),
-      score_fn,
-      images_per_step=images_per_step,
-      evals_per_step=1,
-  )
-
-
-def integrated_gradients_program(
-    score_fn: ScoreFn,
-    *,
-    masker: Masker = maskers.BLUR,
-    integration_steps: int = 32,
-) -> Program:
-  """The same as a pure function; see `integrated_gradients`."""
   batched.check_at_least('integration_steps', integration_steps, 1)
 
   def program(variables, images, classes):
@@ -129,8 +91,7 @@ def smooth_grad(
     integration_steps: int = 32,
     noise: float = 0.1,
     seed: int = 0,
-    images_per_step: int | None = None,
-) -> Explain:
+) -> Program:
   """Builds SmoothGrad: the mean gradient under noise (Smilkov et al., 2017).
 
   Args:
@@ -139,33 +100,10 @@ def smooth_grad(
     integration_steps: Draws of the noise.
     noise: Its standard deviation, in the units of the pixels.
     seed: Of the noise, which is the same for every image.
-    images_per_step: Images explained at once on each device; None chooses.
-
-  Returns:
-    `explain(variables, images, labels) -> maps`, see
-    `attribution.explainers`.
 
   Raises:
     InputError: for settings that cannot be met.
   """
-  return batched.batched(
-      smooth_grad_program(
-          score_fn, integration_steps=integration_steps, noise=noise, seed=seed
-      ),
-      score_fn,
-      images_per_step=images_per_step,
-      evals_per_step=1,
-  )
-
-
-def smooth_grad_program(
-    score_fn: ScoreFn,
-    *,
-    integration_steps: int = 32,
-    noise: float = 0.1,
-    seed: int = 0,
-) -> Program:
-  """The same as a pure function; see `smooth_grad`."""
   batched.check_at_least('integration_steps', integration_steps, 1)
   if not 0 <= noise < float('inf'):
     raise InputError(
@@ -187,11 +125,8 @@ def smooth_grad_program(
 
 
 def grad_cam(
-    score_fn: ScoreFn,
-    *,
-    layers: Layers | None = None,
-    images_per_step: int | None = None,
-) -> Explain:
+    score_fn: ScoreFn, *, layers: Layers | None = None
+) -> Program:
   """Builds Grad-CAM (Selvaraju et al., 2017).
 
   The channels of the last convolution, weighted by their mean gradient,
@@ -201,27 +136,10 @@ def grad_cam(
   Args:
     score_fn: (variables, images float32 [B, H, W, C]) -> scores [B, K].
     layers: The same model, cut after its last convolution.
-    images_per_step: Images explained at once on each device; None chooses.
-
-  Returns:
-    `explain(variables, images, labels) -> maps`, see
-    `attribution.explainers`.
 
   Raises:
     InputError: without `layers`.
   """
-  return batched.batched(
-      grad_cam_program(score_fn, layers=layers),
-      score_fn,
-      images_per_step=images_per_step,
-      evals_per_step=1,
-  )
-
-
-def grad_cam_program(
-    score_fn: ScoreFn, *, layers: Layers | None = None
-) -> Program:
-  """The same as a pure function; see `grad_cam`."""
   del score_fn
   if layers is None:
     raise InputError(

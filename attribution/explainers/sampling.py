@@ -2,11 +2,9 @@
 
 The regions are the cells of a grid. What is drawn depends on the seed alone, so
 that the map of an image is the same whatever images are explained beside it.
+Each function builds a program, see `batched`.
 """
 
-from collections.abc import Callable
-import functools
-import inspect
 import itertools
 from typing import Any
 
@@ -15,7 +13,6 @@ from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers import fastshap
 from attribution.explainers import regions
-from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
@@ -31,7 +28,7 @@ ALL_SETS = 16
 # --- Occlusion ----------------------------------------------------------------
 
 
-def occlusion_program(
+def occlusion(
     score_fn: ScoreFn, *, masker: Masker = maskers.BLUR, grid: int = 8
 ) -> Program:
   """What the score loses when a cell is hidden (Zeiler and Fergus, 2014)."""
@@ -49,7 +46,7 @@ def occlusion_program(
 # --- RISE ---------------------------------------------------------------------
 
 
-def rise_program(
+def rise(
     score_fn: ScoreFn,
     *,
     masker: Masker = maskers.BLUR,
@@ -113,7 +110,7 @@ def _between(size: int, grid: int, start: jax.Array) -> jax.Array:
 # --- Shapley values -----------------------------------------------------------
 
 
-def permutation_shap_program(
+def permutation_shap(
     score_fn: ScoreFn,
     *,
     masker: Masker = maskers.BLUR,
@@ -168,7 +165,7 @@ def permutation_shap_program(
   return regions.program(values, score_fn, masker)
 
 
-def kernel_shap_program(
+def kernel_shap(
     score_fn: ScoreFn,
     *,
     masker: Masker = maskers.BLUR,
@@ -189,7 +186,7 @@ def kernel_shap_program(
   batched.check_at_least('max_evals', max_evals, 2)
   players = grid**2
   if players <= ALL_SETS and 2**players <= max_evals:
-    return exact_shap_program(score_fn, masker=masker, grid=grid)
+    return exact_shap(score_fn, masker=masker, grid=grid)
   drawn = (max_evals - 2) // 2 * 2
   _check_budget(
       'kernel_shap', drawn // players, grid, max_evals,
@@ -218,7 +215,7 @@ def kernel_shap_program(
   return regions.program(values, score_fn, masker)
 
 
-def exact_shap_program(
+def exact_shap(
     score_fn: ScoreFn, *, masker: Masker = maskers.BLUR, grid: int = 4
 ) -> Program:
   """Shapley values of a grid's cells from all sets of them.
@@ -265,26 +262,6 @@ def _check_budget(
         f'and max_evals is {max_evals}. Take more, or a smaller grid.',
         'max_evals', 'N',
     )
-
-
-def explainer(make: Callable[..., Program]) -> Callable[..., Explain]:
-  """Turns what makes a program into the factory of an explainer."""
-
-  @functools.wraps(make)
-  def create(score_fn, *, images_per_step=None, **options):
-    return batched.batched(
-        make(score_fn, **options), score_fn, images_per_step=images_per_step,
-        evals_per_step=8,
-    )
-
-  signature = inspect.signature(make)
-  create.__signature__ = signature.replace(parameters=[
-      *signature.parameters.values(),
-      inspect.Parameter(
-          'images_per_step', inspect.Parameter.KEYWORD_ONLY, default=None
-      ),
-  ])
-  return create
 
 
 def permutation_evaluations(

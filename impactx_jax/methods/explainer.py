@@ -40,7 +40,10 @@ BOUNDS: bounds.Bounds = {
 } | {name: second_branch.BOUNDS[name] for name in OF_MAPS}
 SEES, CLASSES = 'gradient', 'all'  # Where the config does not say.
 # What explains all classes of an image at the price of one.
-AT_ONCE = ('partition', 'partition_grid', 'shap_partition')
+AT_ONCE = (
+    'partition', 'partition_grid', 'shap_partition', 'kernel_shap',
+    'permutation_shap', 'occlusion', 'rise',
+)
 
 
 def create(config: ConfigDict, problem: base.Problem) -> base.Method:

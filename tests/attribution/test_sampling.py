@@ -210,4 +210,4 @@ def test_what_cannot_be_drawn_is_refused(name, options, said):
 
 def test_too_many_cells_for_all_sets():
   with pytest.raises(InputError, match='33,554,432 sets'):
-    sampling.exact_shap_program(linear, grid=5)
+    sampling.exact_shap(linear, grid=5)
