@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+import numbers
 from typing import Any
 
 
@@ -68,3 +69,15 @@ def unknown_choice(
       argument,
       value,
   )
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+  """Raises InputError for what is no whole number, or too small a one."""
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    raise InputError(
+        f'{name} is {value!r}; it must be a whole number.', name, 'N'
+    )
+  if value < least:
+    raise InputError(
+        f'{name} is {value}; it must be {least} or more.', name, 'N'
+    )

@@ -5,10 +5,14 @@ import dataclasses
 from typing import Any
 
 from attribution import explainers
+from attribution import frameworks
 from attribution import model_fn
+from attribution.errors import check_at_least
 from attribution.errors import InputError
+from attribution.explainers import Baselines
 from attribution.explainers import batched
 from attribution.explainers import Layers
+from attribution.explainers import regions as region_lib
 from attribution.explainers.batched import Explain
 from attribution.maskers import Masker
 import jax
@@ -32,13 +36,14 @@ class Explainer:
       score is explained as it comes: no link function, no softmax.
     variables: The weights, any tree of arrays; None for a function of the
       images alone.
+    channels_first: Whether images, and maps, are [N, C, H, W].
     explainer: 'partition' (shap's best-first recursion), 'partition_grid'
       (every cell of a grid exactly, no queue), 'shap_partition' (the shap
-      library itself, one image at a time); of the cells of a grid,
-      'kernel_shap', 'permutation_shap' (Shapley values), 'occlusion' and
-      'rise'; 'integrated_gradients', 'input_x_gradient', 'smooth_grad',
-      'grad_cam'; or, as controls that know nothing of the model, 'random',
-      'edges' and 'disc'.
+      library itself, one image at a time); of the user's regions or the cells
+      of a grid, 'kernel_shap', 'permutation_shap' (Shapley values) and
+      'occlusion'; 'rise'; 'integrated_gradients', 'expected_gradients',
+      'input_x_gradient', 'smooth_grad', 'grad_cam'; or, as controls that know
+      nothing of the model, 'random', 'edges' and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.
@@ -52,12 +57,19 @@ class Explainer:
     images_per_step: Images explained in lockstep on each device; None chooses
       by memory.
     grid: Cells a side; for 'partition_grid' a power of two.
-    integration_steps: Gradients an image for 'integrated_gradients' and
-      'smooth_grad'.
+    num_regions: The largest number of regions an image has, where they are
+      given; None for that of each call, which compiles anew for another one.
+    integration_steps: Gradients an image for 'integrated_gradients',
+      'expected_gradients' and 'smooth_grad'.
+    baselines: float32 [M, H, W, C], such as a hundred training images: where
+      'expected_gradients' begin. None for the masker's.
     noise: Standard deviation of the noise of 'smooth_grad', in the units of
       the pixels.
-    layers: The model cut after its last convolution, for 'grad_cam'; both
-      functions take the variables first if `score_fn` does.
+    layer: For 'grad_cam', the convolution whose channels it weighs, most
+      often the last: the path of a Flax Linen module that `score_fn` calls,
+      such as 'Conv_1' or 'block_4/conv'.
+    layers: The same for any model: cut after that convolution; both functions
+      take the variables first if `score_fn` does.
     seed: Of what is drawn; the same draws for every image.
 
   Raises:
@@ -67,6 +79,7 @@ class Explainer:
   score_fn: Callable[..., jax.Array]
   _: dataclasses.KW_ONLY
   variables: Any = None
+  channels_first: bool = False
   explainer: str = 'partition'
   masker: str = 'blur'
   blur_kernel: int | None = None
@@ -75,36 +88,23 @@ class Explainer:
   batch_size: int = 10
   images_per_step: int | None = None
   grid: int = 8
+  num_regions: int | None = None
   integration_steps: int = 32
+  baselines: np.ndarray | None = None
   noise: float = 0.1
+  layer: str = ''
   layers: Layers | None = None
   seed: int = 0
   _score: model_fn.ScoreOfAny = dataclasses.field(init=False, repr=False)
-  _explain: Explain = dataclasses.field(init=False, repr=False)
 
   def __post_init__(self):
-    """Builds what is called."""
-
-    def of_variables(fn):
-      return model_fn.ScoreOfAny(
-          fn, takes_variables=self.variables is not None
-      )
-
-    score = of_variables(self.score_fn)
-    object.__setattr__(self, '_score', score)
-    object.__setattr__(self, '_explain', explainers.create(
-        self.explainer,
-        score,
-        masker=Masker(self.masker, self.blur_kernel or 0, self.mask_value),
-        max_evals=self.max_evals,
-        batch_size=self.batch_size,
-        images_per_step=self.images_per_step,
-        grid=self.grid,
-        integration_steps=self.integration_steps,
-        noise=self.noise,
-        layers=self.layers and Layers(*map(of_variables, self.layers)),
-        seed=self.seed,
-    ))
+    """Checks the options."""
+    frameworks.check(self.score_fn)
+    object.__setattr__(self, '_score', self._wrapped(self.score_fn))
+    if self.num_regions is not None:
+      check_at_least('num_regions', self.num_regions, 1)
+      self._check_takes_regions()
+    self._explain(self.num_regions or 0)
 
   @property
   def evaluations(self) -> int:
@@ -112,9 +112,15 @@ class Explainer:
     return explainers.evaluations(
         self.explainer, max_evals=self.max_evals, grid=self.grid,
         integration_steps=self.integration_steps,
+        num_regions=self.num_regions or 0,
     )
 
-  def __call__(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  def __call__(
+      self,
+      images: np.ndarray,
+      labels: np.ndarray,
+      regions: np.ndarray | None = None,
+  ) -> np.ndarray:
     """Explains images.
 
     Args:
@@ -122,6 +128,10 @@ class Explainer:
         for the inpainting maskers.
       labels: int [N], the class to explain for each image, or [N, K'] for
         several at once, as shap's `outputs` does.
+      regions: int [H, W] for all images or [N, H, W]: the region that each
+        pixel is of, 0 to one less than there are. 'partition' gives Owen
+        values by a balanced tree of neighbours, and Shapley values exactly
+        where there are 12 or less and `max_evals` allows all sets of them.
 
     Returns:
       Maps float32 [N, H, W, C], or [N, H, W, C, K'] for labels [N, K']. Those
@@ -140,27 +150,100 @@ class Explainer:
           + (' Give images.astype(np.float32) / 255, if that is the range.'
              if images.dtype == np.uint8 else '')
       )
+    if self.channels_first and images.ndim == 4:
+      images = np.moveaxis(images, 1, 3)
     batched.check_inputs(images, labels)
-    if len(images):
-      model_fn.inspect(self._score, self.variables, images.shape[1:])
-      first = model_fn.numpy_callable(self._score, 1)(
-          self.variables, images[:1]
+    explain, given = self._explain(self.num_regions or 0), ()
+    if regions is not None:
+      self._check_takes_regions()
+      given = region_lib.checked(regions, images, self.num_regions)
+      explain = self._explain(self.num_regions or int(given.max(initial=0)) + 1)
+      given = given,
+    elif self.num_regions is not None:
+      raise InputError(
+          f'The explainer was made for {self.num_regions} regions: give them '
+          'with the images and labels, as regions=.', 'regions',
       )
-      if not np.isfinite(first).all():
+    if len(images):
+      self._check_score(images)
+    maps = explain(self.variables, images, labels, *given)
+    finite = np.isfinite(maps).all(axis=tuple(range(1, maps.ndim)))
+    if not finite.all():
+      raise InputError(
+          f'The map of image {np.argmin(finite)} is not finite: the scoring '
+          'function gives NaN or infinity where a part of the image is hidden '
+          '(a logarithm of 0, a division by a standard deviation of 0?). Add a '
+          'small number there, or take another masker.', 'masker', 'NAME',
+      )
+    return np.moveaxis(maps, 3, 1) if self.channels_first else maps
+
+  def _wrapped(self, fn: Callable[..., jax.Array]) -> model_fn.ScoreOfAny:
+    return model_fn.ScoreOfAny(
+        fn, self.variables is not None, self.channels_first
+    )
+
+  def _explain(self, num_regions: int) -> Explain:
+    """Returns what explains; the same one for the same options."""
+    baselines = self.baselines
+    if baselines is not None:
+      baselines = np.asarray(baselines, np.float32)
+      if self.channels_first and baselines.ndim == 4:
+        baselines = np.moveaxis(baselines, 1, 3)
+      if baselines.ndim != 4 or not len(baselines):
         raise InputError(
-            'The scoring function gives NaN or infinity for the first image, '
-            'so there is nothing to explain. Is the model trained?'
+            f'The baselines are of shape {baselines.shape}: give one image or '
+            'more, [M, H, W, C].', 'baselines',
         )
-    return self._explain(self.variables, images, labels)
+      baselines = Baselines(baselines.shape, baselines.tobytes())
+    options = {'num_regions': num_regions} if num_regions else {}
+    return explainers.create(
+        self.explainer,
+        self._score,
+        masker=Masker(self.masker, self.blur_kernel or 0, self.mask_value),
+        max_evals=self.max_evals,
+        batch_size=self.batch_size,
+        images_per_step=self.images_per_step,
+        grid=self.grid,
+        integration_steps=self.integration_steps,
+        baselines=baselines,
+        noise=self.noise,
+        layer=self.layer,
+        layers=self.layers and Layers(*map(self._wrapped, self.layers)),
+        seed=self.seed,
+        **options,
+    )
+
+  def _check_takes_regions(self) -> None:
+    """Raises InputError for an explainer that knows no regions."""
+    if 'num_regions' not in explainers.options_of(self.explainer):
+      allowed = sorted(
+          name for name in explainers.EXPLAINERS
+          if 'num_regions' in explainers.options_of(name)
+      )
+      raise InputError(
+          f'The explainer {self.explainer!r} takes no regions; '
+          f'{", ".join(allowed)} do.', 'explainer', 'NAME',
+      )
+
+  def _check_score(self, images: np.ndarray) -> None:
+    """Raises InputError for a score that is not one of the first image."""
+    model_fn.inspect(self._score, self.variables, images.shape[1:])
+    first = model_fn.numpy_callable(self._score, 1)(self.variables, images[:1])
+    if not np.isfinite(first).all():
+      raise InputError(
+          'The scoring function gives NaN or infinity for the first image, '
+          'so there is nothing to explain. Is the model trained?'
+      )
 
 
 def explain(
     score_fn: Callable[..., jax.Array],
     images: np.ndarray,
     labels: np.ndarray,
+    regions: np.ndarray | None = None,
     **options: Any,
 ) -> np.ndarray:
-  """Explains images once: `Explainer(score_fn, **options)(images, labels)`.
+  """Explains images once: makes an `Explainer`, and calls it.
 
   A second call with the same function and options compiles nothing.
 
@@ -170,6 +253,7 @@ def explain(
     images: float32 [N, H, W, C], in the range that the model takes.
     labels: int [N], the class to explain for each image, or [N, K'] for
       several at once.
+    regions: int [H, W] or [N, H, W], of each pixel; see `Explainer`.
     **options: Of `Explainer`: `variables`, `explainer`, `masker`,
       `max_evals` and others.
 
@@ -179,4 +263,7 @@ def explain(
   Raises:
     InputError: a ValueError, for arguments that do not fit.
   """
-  return Explainer(score_fn, **options)(images, labels)
+  if regions is not None and np.asarray(regions).dtype.kind in 'iu':
+    largest = int(np.max(regions, initial=0)) + 1
+    options = {'num_regions': largest} | options
+  return Explainer(score_fn, **options)(images, labels, regions)

@@ -14,6 +14,7 @@ from typing import Any
 from attribution import explainers
 from attribution import maskers
 from attribution import model_fn
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from attribution.explainers import batched
@@ -150,7 +151,7 @@ def learn(
       ('cell', side, 1), ('filters', filters, 1), ('epochs', epochs, 1),
       ('batch_size', batch_size, 1),
   ):
-    batched.check_at_least(name, value, least)
+    check_at_least(name, value, least)
   _check(images, labels, maps, objective, found, side, batch_size, held_out)
   batched.check_labels(labels, score, variables, images.shape[1:])
   evaluations = 0

@@ -7,6 +7,7 @@ from typing import Any
 from typing import NamedTuple
 
 from attribution import chunks
+from attribution import frameworks
 from attribution.errors import InputError
 import jax
 import jax.numpy as jnp
@@ -29,20 +30,37 @@ class ScoreOfAny:
   the same as itself alone.
   """
 
-  def __init__(self, fn: Callable[..., jax.Array], takes_variables: bool):
-    """Wraps a function of (variables, images), or of images alone."""
-    self._fn, self._takes_variables = fn, takes_variables
+  def __init__(
+      self,
+      fn: Callable[..., jax.Array],
+      takes_variables: bool,
+      channels_first: bool = False,
+  ):
+    """Wraps a function.
+
+    Args:
+      fn: Of (variables, images), or of images alone.
+      takes_variables: Which of the two.
+      channels_first: Whether its images, and features if it gives any, are
+        [B, C, H, W].
+    """
+    self.fn, self._takes_variables = fn, takes_variables
+    self._channels_first = channels_first
     try:
       hash(fn)
-      self._key = takes_variables, fn
+      own = fn
     except TypeError:  # The wrapper keeps it alive, so the id stays its own.
-      self._key = takes_variables, id(fn)
+      own = id(fn)
+    self._key = takes_variables, channels_first, own
 
   def __call__(self, variables: Variables, images: jax.Array) -> jax.Array:
     """Scores images."""
-    if self._takes_variables:
-      return self._fn(variables, images)
-    return self._fn(images)
+    if self._channels_first:
+      images = jnp.moveaxis(images, 3, 1)
+    found = self.fn(*([variables] * self._takes_variables), images)
+    if self._channels_first and getattr(found, 'ndim', 0) == 4:
+      found = jnp.moveaxis(found, 1, 3)
+    return found
 
   def __eq__(self, other: object) -> bool:
     return isinstance(other, ScoreOfAny) and self._key == other._key
@@ -119,17 +137,7 @@ def inspect(
   except InputError:
     raise
   except Exception as error:
-    said = str(error).strip().split('\n')[0].rstrip('.')
-    raise InputError(
-        f'JAX cannot trace the scoring function: {type(error).__name__}: '
-        f'{said}. It must be a pure function that computes with jax.numpy, of '
-        'images float32 [B, H, W, C], after the variables where variables are '
-        'given, to scores [B, K], for any B and images of the shape '
-        f'{shape}. Wrap the model in such a function: of Keras with the JAX '
-        'backend, lambda images: model(images, training=False) instead of '
-        'model.predict; of Flax NNX, call model.eval() first; of Equinox, '
-        'jax.vmap(model).'
-    ) from error
+    raise frameworks.untraceable(shape, error) from error
 
 
 @functools.lru_cache(maxsize=KEPT)

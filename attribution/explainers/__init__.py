@@ -22,13 +22,15 @@ from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from attribution.explainers import batched
 from attribution.explainers import gradients
-from attribution.explainers import sampling
+from attribution.explainers import occlusion
+from attribution.explainers import shapley
 from attribution.explainers.base import Spec as Spec
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.explainers.controls import disc
 from attribution.explainers.controls import edges
 from attribution.explainers.controls import random_map
+from attribution.explainers.gradients import Baselines as Baselines
 from attribution.explainers.gradients import Layers as Layers
 from attribution.explainers.partition import partition
 from attribution.explainers.partition import program as partition_program
@@ -75,25 +77,29 @@ EXPLAINERS: dict[str, Spec] = {
         gradients.integrated_gradients, 'Integrated Gradients',
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
+    'expected_gradients': _of_program(
+        gradients.expected_gradients, 'Expected Gradients',
+        evaluations=lambda integration_steps, **options: integration_steps,
+    ),
     'smooth_grad': _of_program(
         gradients.smooth_grad, 'SmoothGrad',
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
     'occlusion': _of_program(
-        sampling.occlusion, 'occlusion', evals_per_step=8,
-        evaluations=lambda grid, **options: grid**2 + 1,
+        occlusion.occlusion, 'occlusion', evals_per_step=8,
+        evaluations=occlusion.occlusion_evaluations,
     ),
     'rise': _of_program(
-        sampling.rise, 'RISE', evals_per_step=8,
+        occlusion.rise, 'RISE', evals_per_step=8,
         evaluations=lambda max_evals, **options: max_evals,
     ),
     'kernel_shap': _of_program(
-        sampling.kernel_shap, 'Kernel SHAP', evals_per_step=8, complete=True,
-        evaluations=sampling.kernel_evaluations,
+        shapley.kernel_shap, 'Kernel SHAP', evals_per_step=8, complete=True,
+        evaluations=shapley.kernel_evaluations,
     ),
     'permutation_shap': _of_program(
-        sampling.permutation_shap, 'Permutation SHAP', evals_per_step=8,
-        complete=True, evaluations=sampling.permutation_evaluations,
+        shapley.permutation_shap, 'Permutation SHAP', evals_per_step=8,
+        complete=True, evaluations=shapley.permutation_evaluations,
     ),
     # What knows nothing of the model.
     'random': Spec(random_map, evaluations=lambda **options: 0),
@@ -232,6 +238,7 @@ def evaluations(
     max_evals: int,
     grid: int,
     integration_steps: int,
+    num_regions: int = 0,
 ) -> int:
   """Returns how many model evaluations an explainer spends on an image.
 
@@ -240,7 +247,9 @@ def evaluations(
     max_evals: With the others, the options that it may take.
     grid: Cells a side.
     integration_steps: Gradients.
+    num_regions: Of the user's; 0 for cells.
   """
   return find(explainer).evaluations(
-      max_evals=max_evals, grid=grid, integration_steps=integration_steps
+      max_evals=max_evals, grid=grid, integration_steps=integration_steps,
+      num_regions=num_regions,
   )

@@ -15,8 +15,10 @@ from attribution import chunks
 from attribution import devices
 from attribution import maskers
 from attribution import model_fn
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainers import partition_tree
+from attribution.explainers import regions as region_lib
 from attribution.explainers.partition_tree import PartitionTree
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
@@ -27,11 +29,12 @@ import jax.numpy as jnp
 import numpy as np
 
 # variables, images float32 [N, H, W, C], labels int [N] -> maps float32
-# [N, H, W, C]; or labels int [N, K'] -> maps [N, H, W, C, K'].
-Explain = Callable[[Variables, np.ndarray, np.ndarray], np.ndarray]
+# [N, H, W, C]; or labels int [N, K'] -> maps [N, H, W, C, K']. One that was
+# made for regions takes them as well, int32 [N, H, W].
+Explain = Callable[..., np.ndarray]
 # variables, images [N, H, W, C], classes int32 [N, K'] ->
-# maps [N, H, W, C, K'].
-Program = Callable[[Variables, jax.Array, jax.Array], jax.Array]
+# maps [N, H, W, C, K']; with regions as above.
+Program = Callable[..., jax.Array]
 Keys = tuple[jax.Array, jax.Array]
 # `partition_tree.visibility_keys` [N or 1, n, …] -> scores float32 [N, n, K'].
 ScoreMasks = Callable[[Keys], jax.Array]
@@ -58,6 +61,7 @@ def masked_scorer(
     backgrounds: jax.Array,
     classes: jax.Array,
     limit: int,
+    regions: jax.Array | None = None,
 ) -> ScoreMasks:
   """Builds the function that scores masked images.
 
@@ -67,15 +71,22 @@ def masked_scorer(
     backgrounds: float32 [N, H, W, C], what hidden pixels are replaced by.
     classes: int32 [N, K'].
     limit: The largest number of images in one call of the model.
+    regions: int32 [N, H, W], if the tree is one of regions.
   """
   count, height, width, channels = images.shape
   # A row's columns and channels in one axis: long enough for vector units.
   images = images.reshape(count, 1, height, width * channels)
   backgrounds = backgrounds.reshape(images.shape)
+  if regions is not None:
+    regions = jnp.repeat(regions.reshape(count, -1), channels, axis=1)
 
   def score_masks(keys):
     rows, columns = keys
     visible = rows[..., :, None] + columns[..., None, :] > 0
+    if regions is not None:  # Of the tree's one row, to pixels.
+      visible = jax.vmap(lambda shown, region: shown[:, 0][:, region])(
+          jnp.broadcast_to(visible, (count, *visible.shape[1:])), regions
+      ).reshape(count, -1, height, width * channels)
     masked = jnp.where(visible, images, backgrounds)
     scores = score(masked.reshape(-1, height, width, channels))
     scores = scores.astype(jnp.float32).reshape(count, masked.shape[1], -1)
@@ -102,30 +113,27 @@ def masked_scorer(
 
 
 def tree_program(
-    values: Callable[[PartitionTree, ScoreMasks], jax.Array],
+    credit: Callable[[PartitionTree, ScoreMasks], jax.Array],
     score_fn: ScoreFn,
     masker: Masker,
+    num_regions: int = 0,
 ) -> Program:
   """Makes a program of what scores the masks of the partition tree.
 
   Args:
-    values: Takes the tree of the images and what scores its masks; gives
-      float32 [N, H, W, C, K'].
+    credit: Takes the tree of the images and what scores its masks; gives the
+      credit of each node, float32 [N, M, K'], which its features share.
     score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
     masker: One that has a background.
+    num_regions: Of the user's regions, whose numbers the tree halves as if they
+      were the pixels of one row; 0 for a tree of pixels.
 
   Raises:
     InputError: for another masker.
   """
-  if masker.inpaints:
-    raise InputError(
-        f'The masker {masker.name!r} is for explainer=shap_partition alone; '
-        f'this explainer takes {", ".join(maskers.BACKGROUND_MASKERS)}.',
-        'masker',
-        'NAME',
-    )
+  check_background(masker)
 
-  def program(variables, images, classes):
+  def program(variables, images, classes, regions=None):
     shape = images.shape[1:]
     score_masks = masked_scorer(
         functools.partial(score_fn, variables),
@@ -133,8 +141,16 @@ def tree_program(
         masker.background(images),
         classes,
         images_per_call(score_fn, variables, shape),
+        regions,
     )
-    return values(partition_tree.build_tree(shape), score_masks)
+    if regions is None:
+      tree = partition_tree.build_tree(shape)
+      return partition_tree.spread(tree, credit(tree, score_masks))
+    tree = partition_tree.build_tree((1, num_regions, 1))
+    found = partition_tree.spread(
+        tree, credit(tree, score_masks), region_lib.there(regions, num_regions)
+    )
+    return region_lib.spread(found[:, 0, :, 0], regions, shape[2])
 
   return program
 
@@ -162,7 +178,10 @@ def batched(
   compiled = devices.over_rows(program)
 
   def explain(
-      variables: Variables, images: np.ndarray, labels: np.ndarray
+      variables: Variables,
+      images: np.ndarray,
+      labels: np.ndarray,
+      *regions: np.ndarray,
   ) -> np.ndarray:
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
     check_inputs(images, labels)
@@ -183,6 +202,7 @@ def batched(
         functools.partial(compiled, variables),
         images,
         labels.reshape(len(labels), -1).astype(np.int32),
+        *regions,
         size=rows * count,
     )
     return maps.reshape(*maps.shape[:4], *classes)
@@ -251,13 +271,12 @@ def check_labels(
     )
 
 
-def check_at_least(name: str, value: int, least: int) -> None:
-  """Raises InputError for what is no whole number, or too small a one."""
-  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+def check_background(masker: Masker) -> None:
+  """Raises InputError for a masker that fills in each mask anew."""
+  if masker.inpaints:
     raise InputError(
-        f'{name} is {value!r}; it must be a whole number.', name, 'N'
-    )
-  if value < least:
-    raise InputError(
-        f'{name} is {value}; it must be {least} or more.', name, 'N'
+        f'The masker {masker.name!r} is for explainer=shap_partition alone; '
+        f'this explainer takes {", ".join(maskers.BACKGROUND_MASKERS)}.',
+        'masker',
+        'NAME',
     )

@@ -8,8 +8,9 @@ import functools
 from typing import NamedTuple
 
 from attribution import maskers
+from attribution.errors import check_at_least
 from attribution.errors import InputError
-from attribution.explainers import batched
+from attribution.explainers import linen
 from attribution.explainers.batched import Program
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
@@ -17,6 +18,21 @@ from attribution.model_fn import Variables
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
+
+
+class Baselines(NamedTuple):
+  """Images that stand for what a pixel could also have been.
+
+  As bytes, so that equal ones hash alike.
+
+  Attributes:
+    shape: M, H, W, C.
+    pixels: Of float32.
+  """
+
+  shape: tuple[int, ...]
+  pixels: bytes
 
 
 class Layers(NamedTuple):
@@ -67,7 +83,7 @@ def integrated_gradients(
   Raises:
     InputError: for settings that cannot be met.
   """
-  batched.check_at_least('integration_steps', integration_steps, 1)
+  check_at_least('integration_steps', integration_steps, 1)
 
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)
@@ -81,6 +97,72 @@ def integrated_gradients(
     zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
     total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
     return (images - start)[..., None] * total / integration_steps
+
+  return program
+
+
+def expected_gradients(
+    score_fn: ScoreFn,
+    *,
+    masker: Masker = maskers.BLUR,
+    baselines: Baselines | None = None,
+    integration_steps: int = 32,
+    seed: int = 0,
+) -> Program:
+  """Builds Expected Gradients (Erion et al., 2021).
+
+  Integrated Gradients averaged over baselines, each gradient at a random place
+  of the way from a random baseline. Each baseline is drawn as often as the
+  others (but for a rest), and spread evenly over its way.
+
+  Args:
+    score_fn: Differentiable, (variables, images float32 [B, H, W, C]) ->
+      scores [B, K].
+    masker: Whose background is the baseline where none are given.
+    baselines: Such as a hundred training images.
+    integration_steps: Gradients an image.
+    seed: Of the draws, which are the same for every image.
+
+  Raises:
+    InputError: for settings that cannot be met.
+  """
+  check_at_least('integration_steps', integration_steps, 1)
+  starts = None
+  if baselines is not None:
+    starts = np.frombuffer(baselines.pixels, np.float32)
+    starts = starts.reshape(baselines.shape)
+
+  def program(variables, images, classes):
+    if starts is not None and starts.shape[1:] != images.shape[1:]:
+      raise InputError(
+          f'The baselines are {starts.shape[1:]}, and the images '
+          f'{images.shape[1:]}: give baselines [M, H, W, C] of their size.',
+          'baselines',
+      )
+    score = functools.partial(score_fn, variables)
+    hidden = masker.background(images)
+    # Round after round, each baseline once in each: in every round on another
+    # stretch of the way, which the baselines of a round share among them.
+    count = 1 if starts is None else len(starts)
+    rounds = -(-integration_steps // count)
+    keys = jax.random.split(jax.random.key(seed), 3)
+    stretch = jax.random.permutation(keys[0], rounds)[:, None]
+    order, place = jax.vmap(jax.vmap(
+        lambda key: jax.random.permutation(key, count)
+    ))(jax.random.split(keys[1], (2, rounds)))
+    place = (place + jax.random.uniform(keys[2], place.shape)) / count
+    shares = (stretch + place) / rounds
+
+    def add(total, step):
+      share, chosen = step
+      start = hidden if starts is None else jnp.asarray(starts)[chosen]
+      between = start + share * (images - start)
+      gradient = _gradients(score, between, classes)
+      return total + (images - start)[..., None] * gradient, None
+
+    zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
+    steps = [x.ravel()[:integration_steps] for x in (shares, order)]
+    return lax.scan(add, zeros, steps)[0] / integration_steps
 
   return program
 
@@ -104,7 +186,7 @@ def smooth_grad(
   Raises:
     InputError: for settings that cannot be met.
   """
-  batched.check_at_least('integration_steps', integration_steps, 1)
+  check_at_least('integration_steps', integration_steps, 1)
   if not 0 <= noise < float('inf'):
     raise InputError(
         f'noise is {noise}; it must be 0 or more.', 'noise', 'X'
@@ -125,34 +207,52 @@ def smooth_grad(
 
 
 def grad_cam(
-    score_fn: ScoreFn, *, layers: Layers | None = None
+    score_fn: ScoreFn, *, layers: Layers | None = None, layer: str = ''
 ) -> Program:
   """Builds Grad-CAM (Selvaraju et al., 2017).
 
-  The channels of the last convolution, weighted by their mean gradient,
-  summed, cut at 0, and brought to the image's size by bilinear interpolation.
-  The image's channels share the value of a pixel evenly.
+  The channels of a convolution, most often the last, weighted by their mean
+  gradient, summed, cut at 0, and brought to the image's size by bilinear
+  interpolation. The image's channels share the value of a pixel evenly.
 
   Args:
     score_fn: (variables, images float32 [B, H, W, C]) -> scores [B, K].
-    layers: The same model, cut after its last convolution.
+    layers: The same model, cut after the convolution; or
+    layer: The path of a Flax Linen module that `score_fn` calls, such as
+      'Conv_1' or 'block_4/conv'.
 
   Raises:
-    InputError: without `layers`.
+    InputError: without either.
   """
-  del score_fn
-  if layers is None:
+  if layers is None and not layer:
     raise InputError(
-        "The explainer 'grad_cam' needs the model cut after its last "
-        'convolution, as layers=Layers(features, scores), and has none.',
+        "The explainer 'grad_cam' needs the convolution whose channels it "
+        "weighs: of a Flax Linen model its path, layer='Conv_1'; of another "
+        'the model cut after it, layers=Layers(features, scores).',
         'explainer',
         'NAME',
     )
 
   def program(variables, images, classes):
     count, height, width, channels = images.shape
-    score = functools.partial(layers.scores, variables)
-    features = layers.features(variables, images).astype(jnp.float32)
+    if layers is None:
+      tap = functools.partial(
+          linen.tap, score_fn, layer, variables, images
+      )
+      features = tap()[1].astype(jnp.float32)
+
+      def score(features):
+        return tap(features)[0]
+
+    else:
+      features = layers.features(variables, images).astype(jnp.float32)
+      score = functools.partial(layers.scores, variables)
+    if features.ndim != 4:
+      raise InputError(
+          'Grad-CAM weighs the channels of a convolution, features '
+          f'[B, h, w, F]; these are {list(features.shape)}. Name an earlier '
+          'layer.', 'layer', 'NAME',
+      )
     gradients = _gradients(score, features, classes)
     weights = gradients.mean(axis=(1, 2), keepdims=True)
     cam = jax.nn.relu((weights * features[..., None]).sum(axis=3))

@@ -17,13 +17,16 @@ import math
 from typing import NamedTuple
 
 from attribution import maskers
+from attribution.errors import check_at_least
 from attribution.explainers import batched
 from attribution.explainers import partition_tree
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.explainers.batched import ScoreMasks
 from attribution.explainers.partition_grid import exact_entries
+from attribution.explainers.partition_grid import exact_plan
 from attribution.explainers.partition_tree import PartitionTree
+from attribution.explainers.shapley import exact_shap
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
 import jax
@@ -34,6 +37,8 @@ import numpy as np
 # Priorities of what cannot be expanded. Those of the others are 0 or more.
 LEAF = -1.0
 GONE = -2.0  # Expanded already, or never queued.
+# Up to so many regions of a user's are explained by all sets of them.
+FEW = 12
 
 
 def partition(
@@ -42,6 +47,7 @@ def partition(
     masker: Masker = maskers.BLUR,
     max_evals: int = 2000,
     batch_size: int = 10,
+    num_regions: int = 0,
     images_per_step: int | None = None,
 ) -> Explain:
   """Builds an explainer with the values of `shap.PartitionExplainer`.
@@ -55,6 +61,10 @@ def partition(
     batch_size: Evaluations of an image between two looks at the priority
       queue. It is part of the result, because it decides what is expanded
       first; an odd one acts as the next even one.
+    num_regions: How many regions the user gives, at most: what is explained is
+      then these, by a tree of them, or, where they are 12 or less and the
+      budget allows, by all sets of them, which gives Shapley values. 0 for
+      pixels.
     images_per_step: Images explained in lockstep on each device. It changes
       speed and memory and not the result. None chooses by the size of the
       model's arrays: few enough to fit, and no more than were given.
@@ -71,7 +81,8 @@ def partition(
   """
   return batched.batched(
       program(
-          score_fn, masker=masker, max_evals=max_evals, batch_size=batch_size
+          score_fn, masker=masker, max_evals=max_evals, batch_size=batch_size,
+          num_regions=num_regions,
       ),
       score_fn,
       images_per_step=images_per_step,
@@ -85,6 +96,7 @@ def program(
     masker: Masker = maskers.BLUR,
     max_evals: int = 2000,
     batch_size: int = 10,
+    num_regions: int = 0,
 ) -> Program:
   """The same as a pure function, for use inside another jitted one.
 
@@ -93,6 +105,7 @@ def program(
     masker: `blur`, `mean` or `constant`.
     max_evals: Model evaluations an image.
     batch_size: Evaluations of an image between two looks at the queue.
+    num_regions: Of the user's; 0 for pixels.
 
   Returns:
     Variables, images float32 [N, H, W, C], classes int32 [N, K'] -> maps
@@ -101,14 +114,16 @@ def program(
   Raises:
     InputError: for settings that cannot be met.
   """
-  batched.check_at_least('max_evals', max_evals, 2)
-  batched.check_at_least('batch_size', batch_size, 1)
+  check_at_least('max_evals', max_evals, 2)
+  check_at_least('batch_size', batch_size, 1)
   budget = -(-(max_evals - 2) // 2)
+  if 0 < num_regions <= FEW and 2**num_regions <= max_evals:
+    return exact_shap(score_fn, masker=masker, num_regions=num_regions)
 
-  def values(tree, score_masks):
+  def credit_of(tree, score_masks):
     return _best_first(tree, score_masks, _expansions(batch_size), budget)
 
-  return batched.tree_program(values, score_fn, masker)
+  return batched.tree_program(credit_of, score_fn, masker, num_regions)
 
 
 def _expansions(batch_size: int) -> int:
@@ -169,13 +184,13 @@ def _best_first(
     budget: How many entries may be expanded for an image.
 
   Returns:
-    Maps, float32 [N, H, W, C, K'].
+    The credit of each node, float32 [N, M, K'].
   """
   inner = tree.inner
   # As many entries as there are, if that is less: 2^depth for each node.
   budget = min(budget, int(np.sum(2.0 ** tree.depths[inner])))
   levels = _first_levels(tree, expansions, budget)
-  plan = partition_tree.exact_plan(tree, inner & (tree.depths < levels))
+  plan = exact_plan(tree, inner & (tree.depths < levels))
   first = 4**levels
   budget -= (4**levels - 1) // 3
   # A step in which less than P entries are expanded empties the queue, or is
@@ -278,10 +293,11 @@ def _best_first(
     state = lax.while_loop(lambda state: state[3].valid.any(), step, state)
     queue = state[2]
   credit = (queue.f11 - queue.f00) * jnp.asarray(weights)[queue.nodes, None]
-  credit = jnp.where(queue.priority[..., None] > GONE, credit, 0.0)
+  # What was expanded has handed its credit on; one of NaN is never expanded.
+  credit = jnp.where(queue.priority[..., None] == GONE, 0.0, credit)
   by_node = jnp.zeros((count, len(weights), classes))
   by_node = by_node.at[jnp.arange(count)[:, None], queue.nodes].add(credit)
-  return partition_tree.spread(tree, by_node)
+  return by_node
 
 
 def _first_levels(tree: PartitionTree, expansions: int, budget: int) -> int:

@@ -6,6 +6,8 @@ so that the masks are the same for every image, and the map of an image
 depends on nothing but the image.
 """
 
+from typing import NamedTuple
+
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers import batched
@@ -13,7 +15,6 @@ from attribution.explainers import partition_tree
 from attribution.explainers.batched import Explain
 from attribution.explainers.batched import Program
 from attribution.explainers.batched import ScoreMasks
-from attribution.explainers.partition_tree import ExactPlan
 from attribution.explainers.partition_tree import PartitionTree
 from attribution.maskers import Masker
 from attribution.model_fn import ScoreFn
@@ -87,10 +88,10 @@ def program(
     )
   splits = 2 * (grid.bit_length() - 1)
 
-  def values(tree, score_masks):
+  def credit_of(tree, score_masks):
     pixels = np.prod(tree.boxes[:, 1, :2] - tree.boxes[:, 0, :2], axis=1)
     expanded = (tree.depths < splits) & (pixels > 1)
-    plan = partition_tree.exact_plan(tree, expanded)
+    plan = exact_plan(tree, expanded)
     entries = exact_entries(tree, plan, score_masks)
     count, _, classes = entries[0][0].shape
     credit = jnp.zeros((count, len(tree.sizes), classes))
@@ -101,9 +102,43 @@ def program(
       change = (f11 - f00)[:, order]
       change = change.reshape(count, -1, 2**level, classes)
       credit = credit.at[:, np.unique(nodes)].set(change.mean(axis=2))
-    return partition_tree.spread(tree, credit)
+    return credit
 
-  return batched.tree_program(values, score_fn, masker)
+  return batched.tree_program(credit_of, score_fn, masker)
+
+
+class ExactPlan(NamedTuple):
+  """What the exact pass evaluates; it is the same for all images.
+
+  Attributes:
+    nodes: For each level from the root down, int [entries].
+    contexts: For each level, int [entries].
+    expanded: For each level, bool [entries]; the others keep their credit.
+    masks: int [2, n], nodes and contexts: nothing shown, everything shown,
+      then two for each expanded entry, level by level.
+  """
+
+  nodes: tuple[np.ndarray, ...]
+  contexts: tuple[np.ndarray, ...]
+  expanded: tuple[np.ndarray, ...]
+  masks: np.ndarray
+
+
+def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
+  """Plans to expand nodes in all their contexts, given bool [M] which."""
+  nodes, contexts = np.zeros(1, int), np.zeros(1, int)
+  masks = [np.array([[0, 0], [0, partition_tree.SHOW_ALL]])]
+  levels = [(nodes, contexts, expanded[nodes])]
+  while levels[-1][-1].any():
+    grow = expanded[nodes]
+    nodes, contexts = partition_tree.child_entries(
+        tree, nodes[grow], contexts[grow]
+    )
+    evaluated = np.stack([nodes, contexts])[:, :, partition_tree.EVALUATED]
+    masks.append(evaluated.reshape(2, -1))
+    nodes, contexts = nodes.ravel(), contexts.ravel()
+    levels.append((nodes, contexts, expanded[nodes]))
+  return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
 
 
 def exact_entries(

@@ -18,7 +18,6 @@ one dimension each are enough, for any image.
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 from attribution.errors import InputError
 import jax
@@ -252,40 +251,6 @@ def child_entries(
   )
 
 
-class ExactPlan(NamedTuple):
-  """What the exact pass evaluates; it is the same for all images.
-
-  Attributes:
-    nodes: For each level from the root down, int [entries].
-    contexts: For each level, int [entries].
-    expanded: For each level, bool [entries]; the others keep their credit.
-    masks: int [2, n], nodes and contexts: nothing shown, everything shown,
-      then two for each expanded entry, level by level.
-  """
-
-  nodes: tuple[np.ndarray, ...]
-  contexts: tuple[np.ndarray, ...]
-  expanded: tuple[np.ndarray, ...]
-  masks: np.ndarray
-
-
-def exact_plan(tree: PartitionTree, expanded: np.ndarray) -> ExactPlan:
-  """Plans to expand nodes in all their contexts, given bool [M] which."""
-  nodes, contexts = np.zeros(1, int), np.zeros(1, int)
-  masks = [np.array([[0, 0], [0, SHOW_ALL]])]
-  levels = [(nodes, contexts, expanded[nodes])]
-  while levels[-1][-1].any():
-    grow = expanded[nodes]
-    nodes, contexts = child_entries(
-        tree, nodes[grow], contexts[grow]
-    )
-    evaluated = np.stack([nodes, contexts])[:, :, EVALUATED]
-    masks.append(evaluated.reshape(2, -1))
-    nodes, contexts = nodes.ravel(), contexts.ravel()
-    levels.append((nodes, contexts, expanded[nodes]))
-  return ExactPlan(*zip(*levels, strict=True), np.concatenate(masks, axis=1))
-
-
 def child_scores(
     f00: jax.Array, f11: jax.Array, f10: jax.Array, f01: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -329,21 +294,32 @@ def visibility_keys(
   return rows, columns.reshape(*columns.shape[:-2], -1)
 
 
-def spread(tree: PartitionTree, credit: jax.Array) -> jax.Array:
+def spread(
+    tree: PartitionTree, credit: jax.Array, there: jax.Array | None = None
+) -> jax.Array:
   """Hands the credit of every node down to its features, in equal parts.
 
   Args:
     tree: Of the images.
     credit: float32 [N, M, K'].
+    there: bool [N, W], which features an image has, of a tree of one row; None
+      for all.
 
   Returns:
     float32 [N, H, W, C, K'].
   """
-  share = credit / jnp.asarray(tree.sizes, jnp.float32)[:, None]
+  sizes = jnp.asarray(tree.sizes, jnp.float32)[:, None]
+  if there is not None:
+    before = jnp.pad(jnp.cumsum(there, axis=1), ((0, 0), (1, 0)))
+    first, end = tree.boxes[:, :, 1].T
+    sizes = jnp.maximum(before[:, end] - before[:, first], 1)[..., None]
+  share = credit / sizes
   starts = tree.level_starts
   levels = [share[:, :1]]
   for above, start, stop in zip(starts, starts[1:-1], starts[2:], strict=False):
     parents = tree.parents[start:stop] - above
     levels.append(share[:, start:stop] + levels[-1][:, parents])
   shares = jnp.concatenate(levels, axis=1)[:, tree.leaves]
+  if there is not None:
+    shares *= there[..., None]
   return shares.reshape(-1, *tree.shape, credit.shape[-1])

@@ -1,117 +1,142 @@
-"""Regions of images: which pixels they have, and how they are hidden."""
+"""Regions of images: how they are numbered, and which pixels they have."""
 
-from collections.abc import Callable
-import functools
-from typing import Any
-
-from attribution import maskers
 from attribution.errors import InputError
-from attribution.explainers import batched
-from attribution.explainers.batched import Program
-from attribution.maskers import Masker
-from attribution.model_fn import ScoreFn
+from attribution.errors import check_at_least
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-# What is drawn -> the share of each pixel that is shown, [n, H, W].
-Expand = Callable[[Any], jax.Array]
-
-
 def cells(height: int, width: int, grid: int) -> np.ndarray:
-  """Returns which cell of a grid each pixel is in, int32 [H, W]."""
+  """Returns which cell of a grid each pixel is in, int32 [1, H, W]."""
   rows, columns = (np.arange(n) * grid // n for n in (height, width))
-  return (rows[:, None] * grid + columns).astype(np.int32)
+  return (rows[:, None] * grid + columns).astype(np.int32)[None]
 
 
-def spread(values: jax.Array, regions: np.ndarray, channels: int) -> jax.Array:
+def number(grid: int, num_regions: int) -> int:
+  """Returns how many regions there are: the user's, or cells."""
+  check_at_least('grid', grid, 1)
+  check_at_least('num_regions', num_regions, 0)
+  return num_regions or grid**2
+
+
+def checked(
+    regions: np.ndarray, images: np.ndarray, num_regions: int | None
+) -> np.ndarray:
+  """Numbers the regions of a user's along a balanced hierarchy of them.
+
+  The regions of an image are halved again and again, at the median of their
+  centres along the direction in which these lie furthest apart, so that halves
+  of the numbers, as `partition_tree` takes them, are neighbours.
+
+  Args:
+    regions: int [H, W] for all images, or [N, H, W].
+    images: [N, H, W, C].
+    num_regions: How many numbers there are; None for as many as are needed.
+
+  Returns:
+    int32 [N, H, W], each below `num_regions`.
+
+  Raises:
+    InputError: for regions of other sizes, or that leave pixels or numbers out.
+  """
+  regions = np.asarray(regions)
+  shape = images.shape[:3]
+  if regions.dtype.kind not in 'iu' or regions.shape not in (shape, shape[1:]):
+    raise InputError(
+        f'The regions are {regions.dtype} of shape {regions.shape}; for images '
+        f'of shape {images.shape} give whole numbers [{shape[1]}, {shape[2]}], '
+        f'or one such array an image.', 'regions',
+    )
+  several = regions.reshape(-1, *shape[1:])
+  counts = [_count(numbers, i) for i, numbers in enumerate(several)]
+  largest = max(counts, default=1)
+  if num_regions is None:
+    num_regions = largest
+  if largest > num_regions:
+    raise InputError(
+        f'Image {int(np.argmax(counts))} has {largest} regions, and '
+        f'num_regions is {num_regions}. Give the largest number, or None.',
+        'num_regions', 'N',
+    )
+  placed = [
+      _places(numbers, count, num_regions)[numbers]
+      for numbers, count in zip(several, counts, strict=True)
+  ]
+  placed = np.reshape(placed, several.shape).astype(np.int32)
+  return np.ascontiguousarray(np.broadcast_to(placed, shape))
+
+
+def _count(numbers: np.ndarray, image: int) -> int:
+  """Returns how many regions there are; raises InputError for gaps."""
+  found = np.unique(numbers)
+  if found[0] < 0:
+    raise InputError(
+        f'The regions of image {image} leave out {(numbers < 0).sum()} pixels, '
+        f'which are numbered {found[0]}. Give these a region of their own.',
+        'regions',
+    )
+  if found[-1] != len(found) - 1:
+    raise InputError(
+        f'The regions of image {image} are {len(found)} numbers from '
+        f'{found[0]} to {found[-1]}; they must be 0 to {len(found) - 1}, none '
+        'skipped. np.unique(regions, return_inverse=True)[1] numbers them so.',
+        'regions',
+    )
+  return len(found)
+
+
+def _places(numbers: np.ndarray, count: int, slots: int) -> np.ndarray:
+  """Returns the place of each region along the hierarchy, int [count]."""
+  pixels = np.bincount(numbers.ravel(), minlength=count)
+  centres = np.stack([
+      np.bincount(numbers.ravel(), where.ravel(), count) / pixels
+      for where in np.indices(numbers.shape)
+  ], axis=1)
+  places = np.empty(count, int)
+
+  def place(members, start, slots):
+    if len(members) < 2:
+      places[members] = start
+      return
+    spans = np.ptp(centres[members], axis=0)
+    along = centres[members, int(np.argmax(spans))]
+    members = members[np.argsort(along, kind='stable')]
+    # The first half is the larger one, as in `partition_tree`; where an image
+    # has fewer regions than there are places, both halves have spare ones.
+    half = -(-len(members) // 2)
+    room = -(-slots // 2)
+    place(members[:half], start, room)
+    place(members[half:], start + room, slots - room)
+
+  place(np.arange(count), 0, slots)
+  return places
+
+
+def there(regions: np.ndarray | jax.Array, num_regions: int) -> jax.Array:
+  """Returns which regions an image has: int [B, H, W] -> bool [B, d]."""
+  return jax.vmap(
+      lambda places: jnp.bincount(places.ravel(), length=num_regions) > 0
+  )(jnp.asarray(regions))
+
+
+def spread(
+    values: jax.Array, regions: np.ndarray | jax.Array, channels: int
+) -> jax.Array:
   """Shares the values of regions among their pixels and channels.
 
   Args:
     values: [N, d, K'].
-    regions: int [H, W], of each pixel.
+    regions: int [1, H, W] or [N, H, W], of each pixel.
     channels: C.
 
   Returns:
     [N, H, W, C, K'], which sums to the same.
   """
-  pixels = np.bincount(regions.ravel(), minlength=values.shape[1])
-  shares = values / (channels * pixels[:, None])
-  return jnp.repeat(shares[:, regions][:, :, :, None], channels, axis=3)
+  regions = jnp.broadcast_to(regions, (len(values), *regions.shape[1:]))
 
+  def one(values, regions):
+    pixels = jnp.bincount(regions.ravel(), length=len(values))
+    return (values / (channels * jnp.maximum(pixels, 1))[:, None])[regions]
 
-def scorer(
-    score: Callable[[jax.Array], jax.Array],
-    images: jax.Array,
-    backgrounds: jax.Array,
-    classes: jax.Array,
-    limit: int,
-) -> Callable[[Expand, Any], jax.Array]:
-  """Builds what scores images of which a share of each pixel is shown.
-
-  Args:
-    score: Images [B, H, W, C] -> scores [B, K].
-    images: float32 [N, H, W, C].
-    backgrounds: What is there where nothing is shown.
-    classes: int32 [N, K'].
-    limit: The largest number of images in one call of the model.
-
-  Returns:
-    (expand, drawn) -> scores [N, n, K'], of n draws along the leading axis.
-  """
-  count = len(images)
-
-  def part(expand, drawn):
-    shown = expand(drawn)[None, ..., None]
-    mixed = shown * images[:, None] + (1 - shown) * backgrounds[:, None]
-    scores = score(mixed.reshape(-1, *images.shape[1:])).astype(jnp.float32)
-    scores = scores.reshape(count, -1, scores.shape[-1])
-    return jnp.take_along_axis(scores, classes[:, None, :], axis=-1)
-
-  def call(expand, drawn):
-    total = len(jax.tree.leaves(drawn)[0])
-    size = max(1, limit // count)
-    parts = -(-total // size)
-    if parts == 1:
-      return part(expand, drawn)
-    size = -(-total // parts)
-    in_parts = jax.tree.map(
-        lambda x: jnp.pad(
-            x, ((0, parts * size - total), *((0, 0),) * (x.ndim - 1)),
-            mode='edge',
-        ).reshape(parts, size, *x.shape[1:]),
-        drawn,
-    )
-    scores = lax.map(functools.partial(part, expand), in_parts)
-    return scores.swapaxes(0, 1).reshape(count, parts * size, -1)[:, :total]
-
-  return call
-
-
-def program(
-    values: Callable[..., jax.Array], score_fn: ScoreFn, masker: Masker
-) -> Program:
-  """Makes a program of what gives maps from a scorer and the image's shape."""
-  if masker.inpaints:
-    raise InputError(
-        f'The masker {masker.name!r} is for explainer=shap_partition alone; '
-        f'this explainer takes {", ".join(maskers.BACKGROUND_MASKERS)}.',
-        'masker', 'NAME',
-    )
-
-  def explain(variables, images, classes):
-    shape = images.shape[1:]
-    score = scorer(
-        functools.partial(score_fn, variables), images,
-        masker.background(images), classes,
-        batched.images_per_call(score_fn, variables, shape),
-    )
-    return values(score, shape)
-
-  return explain
-
-
-def of_sets(regions: np.ndarray) -> Expand:
-  """Returns what shows the pixels of the regions in a set, bool [n, d]."""
-  return lambda sets: sets[:, regions].astype(jnp.float32)
+  maps = jax.vmap(one)(values, regions)
+  return jnp.repeat(maps[:, :, :, None], channels, axis=3)

@@ -14,6 +14,7 @@ Three traps of shap 0.51 are avoided here, each with a test:
 import zlib
 
 from attribution import maskers
+from attribution.errors import check_at_least
 from attribution.explainers import batched
 from attribution.explainers.batched import Explain
 from attribution.maskers import Masker
@@ -52,8 +53,8 @@ def shap_partition(
   Raises:
     InputError: for settings that cannot be met.
   """
-  batched.check_at_least('max_evals', max_evals, 2)
-  batched.check_at_least('batch_size', batch_size, 1)
+  check_at_least('max_evals', max_evals, 2)
+  check_at_least('batch_size', batch_size, 1)
   scale = 255.0 if masker.inpaints else 1.0
   score = numpy_callable(score_fn, batch_size)
   explainers = {}  # One for each image shape: shap builds its tree once.

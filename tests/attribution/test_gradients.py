@@ -2,11 +2,13 @@
 
 import functools
 
+import attribution
 from attribution import explainers
 from attribution import maskers
 from attribution.errors import InputError
 from attribution.explainers.gradients import Layers
 from attribution.maskers import Masker
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,55 @@ def test_integrated_gradients_of_a_linear_model_are_exact(name):
   np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
 
 
+def baselines_of(images):
+  return explainers.Baselines(images.shape, images.tobytes())
+
+
+def test_expected_gradients_of_a_linear_model_are_exact():
+  # Each of three baselines twice, wherever on the way.
+  maps = make(
+      'expected_gradients', linear, WEIGHTS, baselines=baselines_of(IMAGES[:3]),
+      integration_steps=6,
+  )(IMAGES, LABELS)
+  moved = IMAGES - IMAGES[:3].mean(axis=0)
+  expected = moved * np.moveaxis(WEIGHTS[..., LABELS], -1, 0)
+  np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_expected_gradients_are_the_mean_of_integrated_ones():
+  expected = np.mean([
+      make(
+          'integrated_gradients', integration_steps=200,
+          masker=Masker('constant', mask_value=colour),
+      )(IMAGES, LABELS) for colour in (0.0, 1.0)
+  ], axis=0)
+  black_and_white = np.stack([np.zeros(SHAPE), np.ones(SHAPE)])
+  few, many = (
+      make(
+          'expected_gradients', integration_steps=n,
+          baselines=baselines_of(black_and_white.astype(np.float32)),
+      )(IMAGES, LABELS) for n in (20, 4000)
+  )
+  scale = np.abs(expected).mean()
+  assert np.abs(many - expected).mean() < 0.01 * scale
+  assert np.abs(few - expected).mean() > np.abs(many - expected).mean()
+  assert make('expected_gradients', seed=1)(IMAGES, LABELS).any()
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    ({'baselines': np.zeros((2, 4, 4, 3))}, r'baselines are \(4, 4, 3\)'),
+    ({'baselines': np.zeros((0, *SHAPE))}, 'one image or more'),
+    ({'baselines': np.zeros(SHAPE)}, r'\[M, H, W, C\]'),
+    ({'integration_steps': 0}, '1 or more'),
+])
+def test_baselines_that_do_not_fit_are_refused(options, said):
+  with pytest.raises(InputError, match=said):
+    attribution.explain(
+        network, IMAGES, LABELS, variables=NETWORK,
+        explainer='expected_gradients', **options,
+    )
+
+
 def test_integrated_gradients_become_complete_with_more_steps():
   rows = np.arange(5)
   hidden = maskers.BLUR.background(IMAGES)
@@ -125,8 +176,87 @@ def test_grad_cam_by_hand():
   np.testing.assert_array_equal(maps[..., 0], maps[..., 2])
 
 
+class Block(nn.Module):
+
+  @nn.compact
+  def __call__(self, x):
+    return jnp.tanh(nn.Conv(5, (3, 3))(x))
+
+
+class Net(nn.Module):
+  """With a way around the last convolution."""
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.relu(nn.Conv(5, (3, 3))(x))
+    x += Block(name='block')(x)
+    return nn.Dense(4)(nn.Dense(6)(nn.relu(x).mean(axis=(1, 2))))
+
+
+@pytest.mark.parametrize('jitted', [False, True])
+def test_grad_cam_of_a_flax_layer_is_that_of_the_model_cut_there(jitted):
+  net = Net()
+  variables = net.init(jax.random.key(0), IMAGES[:1])
+  params = variables['params']
+
+  def conv(name, x):
+    return nn.Conv(5, (3, 3)).apply({'params': params[name]}, x)
+
+  def features(variables, x):
+    del variables
+    return nn.relu(conv('Conv_0', x))
+
+  def head(variables, x):
+    del variables
+    x += Block().apply({'params': params['block']}, x)
+    x = nn.relu(x).mean(axis=(1, 2))
+    for name in ('Dense_1', 'Dense_0'):  # The inner one is second.
+      x = x @ params[name]['kernel'] + params[name]['bias']
+    return x
+
+  def before(variables, x):  # Of the convolution, without its relu.
+    return conv('Conv_0', x)
+
+  apply = jax.jit(net.apply) if jitted else net.apply
+  if jitted:
+    apply(variables, IMAGES)  # Traced before anyone looks inside.
+  explainer = attribution.Explainer(
+      apply, variables=variables, explainer='grad_cam', layer='Conv_0'
+  )
+  expected = attribution.explain(
+      net.apply, IMAGES, LABELS, variables=variables, explainer='grad_cam',
+      layers=Layers(before, lambda v, x: head(v, nn.relu(x))),
+  )
+  np.testing.assert_allclose(explainer(IMAGES, LABELS), expected, atol=1e-6)
+  inside = attribution.explain(
+      apply, IMAGES, LABELS, variables=variables, explainer='grad_cam',
+      layer='block/Conv_0',
+  )
+  assert np.abs(inside - expected).max() > 1e-4
+  np.testing.assert_array_equal(apply(variables, IMAGES), net.apply(
+      variables, IMAGES
+  ))  # Nothing stays behind.
+
+
+@pytest.mark.parametrize(('score_fn', 'layer', 'said'), [
+    (Net().apply, 'Conv_1', 'Unknown layer .* Did you mean .*Conv_0'),
+    (Net().apply, 'Dense_0', r'features \[B, h, w, F\]; these are'),
+    (network, 'Conv_0', 'calls no Flax Linen module.*layers=Layers'),
+    (lambda v, x: Net().apply(v, x) + Net().apply(v, x), 'Conv_0', '2 times'),
+])
+def test_a_layer_that_cannot_be_looked_at_is_refused(score_fn, layer, said):
+  variables = NETWORK
+  if score_fn is not network:
+    variables = Net().init(jax.random.key(0), IMAGES[:1])
+  with pytest.raises(InputError, match=said):
+    attribution.explain(
+        score_fn, IMAGES, LABELS, variables=variables, explainer='grad_cam',
+        layer=layer,
+    )
+
+
 def test_grad_cam_needs_to_know_where_to_cut():
-  with pytest.raises(InputError, match='cut after its last convolution'):
+  with pytest.raises(InputError, match="layer='Conv_1'; .* layers=Layers"):
     explainers.create('grad_cam', network)
 
 

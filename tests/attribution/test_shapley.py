@@ -5,8 +5,9 @@ import math
 
 import attribution
 from attribution.errors import InputError
+from attribution.explainers import masking
 from attribution.explainers import regions
-from attribution.explainers import sampling
+from attribution.explainers import shapley
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,26 +45,31 @@ def cells_of(maps, grid):
   ).sum(axis=(2, 4, 5)).reshape(count, -1)
 
 
-def shapley(score_fn, image, label):
-  """Of 2x2 cells, by their definition."""
-  regions = np.arange(8)[:, None] // 4 * 2 + np.arange(6) // 3
+QUARTERS = np.arange(8)[:, None] // 4 * 2 + np.arange(6) // 3
+
+
+def brute_force(score_fn, image, label, regions=QUARTERS):
+  """Shapley values of regions, by their definition."""
+  count = regions.max() + 1
 
   def worth(players):
     shown = np.isin(regions, players)[..., None]
     return float(score_fn(np.where(shown, image, HIDDEN)[None])[0, label])
 
   values = []
-  for player in range(4):
-    others = [p for p in range(4) if p != player]
+  for player in range(count):
+    others = [p for p in range(count) if p != player]
     values.append(sum(
-        math.factorial(n) * math.factorial(3 - n) / math.factorial(4)
-        * (worth([*players, player]) - worth([*players]))
-        for n in range(4) for players in itertools.combinations(others, n)
+        (worth([*players, player]) - worth([*players]))
+        / (count * math.comb(count - 1, n))
+        for n in range(count) for players in itertools.combinations(others, n)
     ))
   return values
 
 
-EXPECTED = [shapley(curved, x, y) for x, y in zip(IMAGES, LABELS, strict=True)]
+EXPECTED = [
+    brute_force(curved, x, y) for x, y in zip(IMAGES, LABELS, strict=True)
+]
 
 
 def test_all_sets_give_shapleys_values_by_brute_force():
@@ -156,14 +162,14 @@ def test_a_map_does_not_depend_on_what_is_explained_beside_it():
 
 def test_cells_of_sides_that_they_do_not_divide():
   found = regions.cells(5, 7, 3)
-  assert found.shape == (5, 7)
-  assert found[:, 0].tolist() == [0, 0, 3, 3, 6]
-  assert found[0].tolist() == [0, 0, 0, 1, 1, 2, 2]
+  assert found.shape == (1, 5, 7)
+  assert found[0, :, 0].tolist() == [0, 0, 3, 3, 6]
+  assert found[0, 0].tolist() == [0, 0, 0, 1, 1, 2, 2]
   values = jnp.arange(9.0).reshape(1, 9, 1)
   maps = regions.spread(values, found, 2)
   assert maps.shape == (1, 5, 7, 2, 1)
   for cell in range(9):
-    assert maps[0, found == cell].sum() == pytest.approx(cell, rel=1e-5)
+    assert maps[0, found[0] == cell].sum() == pytest.approx(cell, rel=1e-5)
 
 
 @pytest.mark.parametrize(('name', 'options', 'evaluations'), [
@@ -174,7 +180,7 @@ def test_cells_of_sides_that_they_do_not_divide():
 ])
 def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
   scored = []
-  original = regions.scorer
+  original = masking.scorer
 
   def counting(*arguments):
     scorer = original(*arguments)
@@ -186,7 +192,7 @@ def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
 
     return call
 
-  monkeypatch.setattr(regions, 'scorer', counting)
+  monkeypatch.setattr(masking, 'scorer', counting)
   explain(lambda images: linear(images), name, **options)
   assert {sum(scored)} == {evaluations}
   explainer = attribution.Explainer(linear, explainer=name, **options)
@@ -195,7 +201,7 @@ def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
 
 @pytest.mark.parametrize(('name', 'options', 'said'), [
     ('permutation_shap', {'grid': 4, 'max_evals': 31}, 'needs 32'),
-    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 18 .* 4x4 cells'),
+    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 18 .* 16 regions'),
     ('kernel_shap', {'grid': (4, 4)}, r'grid is \(4, 4\); .* whole number'),
     ('permutation_shap', {'max_evals': '100'}, "'100'; .* whole number"),
     ('rise', {'max_evals': 2.5}, 'max_evals is 2.5; .* whole number'),
@@ -209,5 +215,5 @@ def test_what_cannot_be_drawn_is_refused(name, options, said):
 
 
 def test_too_many_cells_for_all_sets():
-  with pytest.raises(InputError, match='33,554,432 sets'):
-    sampling.exact_shap(linear, grid=5)
+  with pytest.raises(InputError, match='25 regions have 33,554,432 sets'):
+    shapley.exact_shap(linear, grid=5)

@@ -1,0 +1,223 @@
+"""Shapley values of the regions of an image: by draws, and of all sets.
+
+The regions are the user's, or the cells of a grid. What is drawn depends on the
+seed alone, so that the map of an image is the same whatever images are
+explained beside it. Each function builds a program, see `batched`.
+"""
+
+import itertools
+from typing import Any
+
+from attribution import maskers
+from attribution.errors import check_at_least
+from attribution.errors import InputError
+from attribution.explainers import fastshap
+from attribution.explainers import masking
+from attribution.explainers import regions
+from attribution.explainers.batched import Program
+from attribution.maskers import Masker
+from attribution.model_fn import ScoreFn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Up to so many regions, all sets of them can be scored.
+ALL_SETS = 16
+
+
+def permutation_shap(
+    score_fn: ScoreFn,
+    *,
+    masker: Masker = maskers.BLUR,
+    grid: int = 4,
+    num_regions: int = 0,
+    max_evals: int = 2000,
+    seed: int = 0,
+) -> Program:
+  """Shapley values of a grid's cells by orders, each also backwards.
+
+  A value is the mean of what its cell adds to those before it (Castro et al.,
+  2009), over orders that are drawn in pairs (Mitchell et al., 2022). Complete,
+  whatever the number of orders.
+
+  Args:
+    score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
+    masker: What stands in for what is hidden.
+    grid: Cells a side.
+    num_regions: How many the user gives, at most; 0 for cells.
+    max_evals: Images that are scored, at most.
+    seed: Of the draws.
+
+  Raises:
+    InputError: for a budget that is not enough for one pair.
+  """
+  players = regions.number(grid, num_regions)
+  check_at_least('max_evals', max_evals, 2)
+  pair = 2 * (players - 1)
+  orders = (max_evals - 2) // pair if players > 1 else 1
+  _check_budget('permutation_shap', orders, players, max_evals, pair + 2)
+
+  def values(score, places):
+    # The rank of each player in each order.
+    ranks = jax.vmap(lambda key: jax.random.permutation(key, players))(
+        jax.random.split(jax.random.key(seed), orders)
+    )
+    ranks = jnp.concatenate([ranks, players - 1 - ranks])
+    # Of an order, the first 0 to d: the ends are the same in all.
+    counts = jnp.arange(1, players)
+    inner = ranks[:, None] < counts[:, None]
+    ends = jnp.stack([jnp.zeros(players, bool), jnp.ones(players, bool)])
+    sets = jnp.concatenate([inner.reshape(-1, players), ends])
+    scores = score(masking.of_sets(places), sets)
+    between = scores[:, :-2].reshape(
+        len(scores), 2 * orders, players - 1, scores.shape[-1]
+    )
+    empty, full = (
+        jnp.broadcast_to(
+            scores[:, None, i, None], (*between.shape[:2], 1, between.shape[3])
+        )
+        for i in (-2, -1)
+    )
+    steps = jnp.diff(
+        jnp.concatenate([empty, between, full], axis=2), axis=2
+    )
+    added = jnp.take_along_axis(steps, ranks[None, :, :, None], axis=2)
+    return added.mean(axis=1)
+
+  return masking.values_program(values, score_fn, masker, grid)
+
+
+def kernel_shap(
+    score_fn: ScoreFn,
+    *,
+    masker: Masker = maskers.BLUR,
+    grid: int = 4,
+    num_regions: int = 0,
+    max_evals: int = 2000,
+    seed: int = 0,
+) -> Program:
+  """Shapley values of a grid's cells by weighted least squares.
+
+  Kernel SHAP (Lundberg and Lee, 2017) with sets in pairs (Covert and Lee,
+  2021). Where the budget is enough for all sets, they are all scored, and the
+  values are exact. Complete either way.
+
+  Args:
+    score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
+    masker: What stands in for what is hidden.
+    grid: Cells a side.
+    num_regions: How many the user gives, at most; 0 for cells.
+    max_evals: Images that are scored, at most.
+    seed: Of the draws.
+
+  Raises:
+    InputError: for a budget of fewer sets than there are regions.
+  """
+  players = regions.number(grid, num_regions)
+  check_at_least('max_evals', max_evals, 2)
+  if players <= ALL_SETS and 2**players <= max_evals:
+    return exact_shap(
+        score_fn, masker=masker, grid=grid, num_regions=num_regions
+    )
+  drawn = (max_evals - 2) // 2 * 2
+  _check_budget(
+      'kernel_shap', drawn // players, players, max_evals,
+      players + players % 2 + 2,
+  )
+
+  def values(score, places):
+    sets = fastshap.subsets(jax.random.key(seed), drawn, players)
+    ends = jnp.stack([jnp.zeros(players, bool), jnp.ones(players, bool)])
+    scores = score(masking.of_sets(places), jnp.concatenate([sets, ends]))
+    empty, full = scores[:, -2], scores[:, -1]
+    # Least squares under the condition that the values sum to full - empty,
+    # of the regions that an image has.
+    sets = sets & regions.there(places, players)[:, None]  # [1 or N, n, d]
+    sets = sets.astype(jnp.float32)
+    gram = jnp.einsum('bni,bnj->bij', sets, sets)
+    inverse = jnp.linalg.pinv(gram, hermitian=True)
+    change = scores[:, :-2] - empty[:, None]
+    fitted = inverse @ (sets.swapaxes(1, 2) @ change)
+    share = inverse.sum(axis=2, keepdims=True)
+    share /= share.sum(axis=1, keepdims=True)
+    lacks = full - empty - fitted.sum(axis=1)
+    return fitted + share * lacks[:, None]
+
+  return masking.values_program(values, score_fn, masker, grid)
+
+
+def exact_shap(
+    score_fn: ScoreFn,
+    *,
+    masker: Masker = maskers.BLUR,
+    grid: int = 4,
+    num_regions: int = 0,
+) -> Program:
+  """Shapley values of regions from all sets of them.
+
+  Args:
+    score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
+    masker: What stands in for what is hidden.
+    grid: Cells a side.
+    num_regions: How many the user gives, at most; 0 for cells.
+
+  Raises:
+    InputError: for more than 16 regions.
+  """
+  players = regions.number(grid, num_regions)
+  if players > ALL_SETS:
+    raise InputError(
+        f'{players} regions have {2**players:,} sets, too many to score all '
+        f'of them. Take {ALL_SETS} regions, or a grid of 4, or less.',
+        'grid', 'N',
+    )
+  sets = np.array([*itertools.product([False, True], repeat=players)])
+  sizes = sets.sum(axis=1)
+  # Of the sets of s others, each has the weight s! (d - s - 1)! / d!.
+  weight = np.cumprod([1 / players, *(
+      s / (players - s) for s in range(1, players)
+  )])
+  # What a set counts for a player: for those it is in, and against the others.
+  counts = np.where(
+      sets, weight[sizes - 1][:, None],
+      -weight[np.minimum(sizes, players - 1)][:, None],
+  ).astype(np.float32)
+
+  def values(score, places):
+    scores = score(masking.of_sets(places), jnp.asarray(sets))
+    scores -= scores[:, :1]  # Small numbers lose less in a sum.
+    return jnp.einsum('nd,bnk->bdk', counts, scores)
+
+  return masking.values_program(values, score_fn, masker, grid)
+
+
+def _check_budget(
+    name: str, rounds: int, players: int, max_evals: int, least: int
+) -> None:
+  """Raises InputError where there is not enough for one round of draws."""
+  if rounds < 1:
+    raise InputError(
+        f'{name} needs {least} evaluations or more for {players} regions, '
+        f'and max_evals is {max_evals}. Take more, or fewer regions (a '
+        'smaller grid).', 'max_evals', 'N',
+    )
+
+
+def permutation_evaluations(
+    *, grid: int, num_regions: int, max_evals: int, **options: Any
+) -> int:
+  """Returns what whole pairs of orders take, of at most `max_evals`."""
+  del options
+  pair = max(1, 2 * ((num_regions or grid**2) - 1))
+  return max(1, (max_evals - 2) // pair) * pair + 2
+
+
+def kernel_evaluations(
+    *, grid: int, num_regions: int, max_evals: int, **options: Any
+) -> int:
+  """Returns all sets, where so many are allowed, or whole pairs of them."""
+  del options
+  players = num_regions or grid**2
+  if players <= ALL_SETS and 2**players <= max_evals:
+    return 2**players
+  return max_evals // 2 * 2
