@@ -49,6 +49,9 @@ CURES = {
         'It decides by the value of a pixel or of a score, which is not known '
         'while it is compiled: use jnp.where.'
     ),
+    'missing 1 required positional argument': (
+        'A function of (variables, images) is given the weights as variables=.'
+    ),
     'needs to have rank 3': (
         'An Equinox module takes one image, channels first: give '
         'jax.vmap(model), with channels_first=True.'
