@@ -6,12 +6,12 @@ explained beside it. Each function builds a program, see `batched`.
 """
 
 import itertools
+import math
 from typing import Any
 
 from attribution import maskers
 from attribution.errors import check_at_least
 from attribution.errors import InputError
-from attribution.explainers import fastshap
 from attribution.explainers import masking
 from attribution.explainers import regions
 from attribution.explainers.batched import Program
@@ -96,11 +96,12 @@ def kernel_shap(
     max_evals: int = 2000,
     seed: int = 0,
 ) -> Program:
-  """Shapley values of a grid's cells by weighted least squares.
+  """Shapley values of regions by weighted least squares.
 
   Kernel SHAP (Lundberg and Lee, 2017) with sets in pairs (Covert and Lee,
-  2021). Where the budget is enough for all sets, they are all scored, and the
-  values are exact. Complete either way.
+  2021), all of the sizes that there are few sets of and a sample of the others;
+  see `kernel_sets`. Where the budget is enough for all sets, the values are
+  exact. Complete either way.
 
   Args:
     score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
@@ -125,25 +126,99 @@ def kernel_shap(
       players + players % 2 + 2,
   )
 
+  drawn, weights = kernel_sets(players, drawn, seed)
+
   def values(score, places):
-    sets = fastshap.subsets(jax.random.key(seed), drawn, players)
     ends = jnp.stack([jnp.zeros(players, bool), jnp.ones(players, bool)])
-    scores = score(masking.of_sets(places), jnp.concatenate([sets, ends]))
+    scores = score(masking.of_sets(places), jnp.concatenate([drawn, ends]))
     empty, full = scores[:, -2], scores[:, -1]
     # Least squares under the condition that the values sum to full - empty,
     # of the regions that an image has.
-    sets = sets & regions.there(places, players)[:, None]  # [1 or N, n, d]
+    sets = drawn & regions.there(places, players)[:, None]  # [1 or N, n, d]
     sets = sets.astype(jnp.float32)
-    gram = jnp.einsum('bni,bnj->bij', sets, sets)
+    weighted = sets * weights[:, None]
+    gram = jnp.einsum('bni,bnj->bij', weighted, sets)
     inverse = jnp.linalg.pinv(gram, hermitian=True)
     change = scores[:, :-2] - empty[:, None]
-    fitted = inverse @ (sets.swapaxes(1, 2) @ change)
+    fitted = inverse @ (weighted.swapaxes(1, 2) @ change)
     share = inverse.sum(axis=2, keepdims=True)
     share /= share.sum(axis=1, keepdims=True)
     lacks = full - empty - fitted.sum(axis=1)
     return fitted + share * lacks[:, None]
 
   return masking.values_program(values, score_fn, masker, grid)
+
+
+def kernel_sets(
+    players: int, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Chooses sets for Kernel SHAP, each with its complement.
+
+  From the smallest and largest sets on, those of a size are all taken while
+  there are no more than the share of the budget that Shapley's kernel would
+  give them. Of each size between, as many are drawn as its share of the rest,
+  each once as far as there are enough, and weighted so that a size counts as
+  much as all of its sets would.
+
+  Args:
+    players: d, at least 2.
+    count: n, even, less than there are sets.
+    seed: Of the draws.
+
+  Returns:
+    bool [n, d], and what each counts, float32 [n].
+  """
+  generator = np.random.default_rng(seed)
+  sizes = np.arange(1, players // 2 + 1)
+  # Of all sets of a size, and of their complements.
+  mass = (players - 1) / (sizes * (players - sizes))
+  pairs = np.array([math.comb(players, int(n)) for n in sizes], object)
+  if players % 2 == 0:  # The middle size holds its own complements.
+    mass[-1] /= 2
+    pairs[-1] //= 2
+  left = count // 2
+  chosen, weights = [], []
+
+  def take(sets, mass):
+    chosen.append(sets)
+    weights.append(np.full(len(sets), mass / len(sets), np.float32))
+
+  while len(sizes) and left * mass[0] >= pairs[0] * mass.sum():
+    members = itertools.combinations(range(players), int(sizes[0]))
+    sets = np.zeros((math.comb(players, int(sizes[0])), players), bool)
+    for i, inside in enumerate(members):
+      sets[i, list(inside)] = True
+    # Of the middle size, those with the first player: the rest mirror them.
+    take(sets[:int(pairs[0])], mass[0])
+    left -= int(pairs[0])
+    sizes, mass, pairs = sizes[1:], mass[1:], pairs[1:]
+  # As many whole draws as fit, and one more where most is cut off.
+  wanted = left * mass / mass.sum() if len(sizes) else mass
+  draws = np.floor(wanted).astype(int)
+  draws[np.argsort(draws - wanted, kind='stable')[:left - draws.sum()]] += 1
+  for size, weight, number in zip(sizes, mass, draws, strict=True):
+    if number:
+      take(_sets_of_size(players, int(size), int(number), generator), weight)
+  chosen = np.concatenate(chosen)
+  return np.concatenate([chosen, ~chosen]), np.tile(np.concatenate(weights), 2)
+
+
+def _sets_of_size(
+    players: int, size: int, count: int, generator: np.random.Generator
+) -> np.ndarray:
+  """Draws sets, none twice if that is soon done, bool [count, d]."""
+  found = np.zeros((0, players), bool)
+  for _ in range(10):
+    order = generator.random((2 * count, players)).argsort(axis=1)
+    more = order < size
+    if 2 * size == players:  # A set and its complement are one pair.
+      more ^= ~more[:, :1]
+    joined = np.concatenate([found, more])
+    _, first = np.unique(joined, axis=0, return_index=True)
+    found = joined[np.sort(first)][:count]
+    if len(found) == count:
+      return found
+  return np.concatenate([found, more])[:count]
 
 
 def exact_shap(

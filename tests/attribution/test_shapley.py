@@ -217,3 +217,50 @@ def test_what_cannot_be_drawn_is_refused(name, options, said):
 def test_too_many_cells_for_all_sets():
   with pytest.raises(InputError, match='25 regions have 33,554,432 sets'):
     shapley.exact_shap(linear, grid=5)
+
+
+@pytest.mark.parametrize(('players', 'count', 'whole'), [
+    (2, 2, [1]), (3, 6, [1]), (5, 10, []), (6, 20, []), (7, 60, [1]),
+    (16, 300, [1]), (16, 1500, [1, 2]), (16, 4000, [1, 2]), (50, 200, []),
+    (50, 500, [1]), (196, 500, []),
+])
+def test_kernel_shap_takes_small_and_large_sets_whole(players, count, whole):
+  sets, weights = shapley.kernel_sets(players, count, seed=0)
+  assert sets.shape == (count, players) and weights.shape == (count,)
+  np.testing.assert_array_equal(sets[count // 2:], ~sets[:count // 2])
+  assert len(np.unique(sets, axis=0)) == count  # None twice.
+  sizes = sets.sum(axis=1)
+  assert 0 < sizes.min() <= sizes.max() < players
+  for size in np.unique(sizes):  # All sets of a size weigh as the kernel says.
+    expected = (players - 1) / (size * (players - size))
+    assert weights[sizes == size].sum() == pytest.approx(expected, rel=1e-4)
+    assert ((sizes == size).sum() == math.comb(players, size)) == (
+        size in whole or players - size in whole
+    )
+
+
+def test_all_sets_of_kernel_shap_give_the_exact_values():
+  # Of five regions all 30 sets but the ends, against brute force.
+  sets, weights = shapley.kernel_sets(5, 30, seed=0)
+  assert len(np.unique(sets, axis=0)) == 30
+  worth = RNG.normal(size=32)
+
+  def score(shown):
+    return worth[(shown * 2 ** np.arange(5)).sum(axis=-1).astype(int)]
+
+  change = score(np.ones(5)) - score(np.zeros(5))
+  inverse = np.linalg.inv(sets.T @ (weights[:, None] * sets))
+  fitted = inverse @ (sets.T @ (weights * (score(sets) - score(np.zeros(5)))))
+  share = inverse.sum(axis=1) / inverse.sum()
+  fitted += share * (change - fitted.sum())
+  expected = [
+      sum(
+          (score(np.isin(np.arange(5), [*others, i]))
+           - score(np.isin(np.arange(5), others)))
+          / (5 * math.comb(4, n))
+          for n in range(5) for others in itertools.combinations(
+              [j for j in range(5) if j != i], n
+          )
+      ) for i in range(5)
+  ]
+  np.testing.assert_allclose(fitted, expected, atol=1e-5)
