@@ -1,5 +1,6 @@
 """Tests that weights are arguments: one compilation for all of them."""
 
+import dataclasses
 import functools
 
 import attribution
@@ -82,10 +83,7 @@ def compiled(monkeypatch):
   jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize('name', [
-    'partition', 'partition_grid', 'grad_cam', 'input_x_gradient',
-    'integrated_gradients',
-])
+@pytest.mark.parametrize('name', explainers.programs())
 def test_three_networks_of_one_architecture_compile_once(compiled, name):
   score_fn = fresh(score)
   seen = []
@@ -109,6 +107,21 @@ def test_three_networks_of_one_architecture_compile_once(compiled, name):
   np.testing.assert_allclose(
       constant(None, IMAGES, LABELS), seen[1], rtol=1e-4, atol=1e-6
   )
+
+
+def test_other_regions_and_other_weights_compile_nothing(compiled):
+  regions = np.random.default_rng(0).integers(0, 3, (2, 5, *SHAPE[:2]))
+  regions[..., 0, :3] = range(3)
+  explainer = attribution.Explainer(
+      fresh(score), variables=make_weights(0), max_evals=40, num_regions=4
+  )
+  first = explainer(IMAGES, LABELS, regions[0])
+  built = compiled()
+  second = explainer(IMAGES, LABELS, regions[1])
+  other = dataclasses.replace(explainer, variables=make_weights(1))
+  third = other(IMAGES, LABELS, regions[0])
+  assert compiled() == built
+  assert min(np.abs(first - x).max() for x in (second, third)) > 1e-3
 
 
 def test_the_reference_explainer_compiles_its_model_once(compiled):
