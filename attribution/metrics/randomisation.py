@@ -26,29 +26,32 @@ def shuffled(
   Args:
     variables: Any tree of arrays.
     generator: Of the orders.
-    chosen: Which arrays, by the keys that lead there; None for those under a
-      key 'params' where there is one, as in Flax, so that the statistics of
-      normalisations stay, and for all if not. Only floats are shuffled.
+    chosen: Which arrays, by the keys that lead there; None for all of floats,
+      or those of them that are under a key 'params' where there is one, as in
+      Flax, so that the statistics of normalisations stay.
   """
+  named = [
+      (_keys_of(path), leaf)
+      for path, leaf in jax.tree.leaves_with_path(variables)
+  ]
   if chosen is None:
-    paths = [keys_of(p) for p, _ in jax.tree.leaves_with_path(variables)]
-    of_flax = any('params' in keys for keys in paths)
+    of_flax = any('params' in keys for keys, _ in named)
+    taken = [
+        jnp.issubdtype(jax.typeof(leaf).dtype, jnp.floating)
+        and ('params' in keys or not of_flax)
+        for keys, leaf in named
+    ]
+  else:
+    taken = [chosen(keys) for keys, _ in named]
+  leaves = [
+      generator.permutation(np.asarray(leaf).ravel()).reshape(np.shape(leaf))
+      if take else leaf
+      for take, (_, leaf) in zip(taken, named, strict=True)
+  ]
+  return jax.tree.unflatten(jax.tree.structure(variables), leaves)
 
-    def chosen(keys):
-      return 'params' in keys or not of_flax
 
-  def shuffle(path, leaf):
-    is_float = jnp.issubdtype(jax.typeof(leaf).dtype, jnp.floating)
-    if not is_float or not chosen(keys_of(path)):
-      return leaf
-    return generator.permutation(np.asarray(leaf).ravel()).reshape(
-        np.shape(leaf)
-    )
-
-  return jax.tree_util.tree_map_with_path(shuffle, variables)
-
-
-def keys_of(path: tuple[Any, ...]) -> Path:
+def _keys_of(path: tuple[Any, ...]) -> Path:
   """Returns the plain keys of a path of `jax.tree_util`."""
   return tuple(
       getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', key)))

@@ -5,6 +5,7 @@ import json
 import shlex
 from typing import Any
 
+from attribution import plotting
 from impactx_jax.report import console
 from impactx_jax.report import figures
 import jinja2
@@ -139,7 +140,7 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
   for i in range(min(GALLERY, len(measured.images))):
     image, predicted = measured.images[i], int(measured.predicted[i])
     rows.append({
-        'image': figures.png(figures.to_rgb(image)),
+        'image': figures.png(plotting.to_rgb(image)),
         'label': figures.label_text(measured.labels[i], class_names),
         'predicted': class_names[predicted],
         'right': bool(measured.right[i]),
@@ -147,8 +148,8 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
         'maps': [
             (
                 figures.title_of(name),
-                figures.png(figures.relevance_colours(measured.maps[name][i])),
-                figures.png(figures.overlay(image, measured.maps[name][i])),
+                figures.png(plotting.relevance_colours(measured.maps[name][i])),
+                figures.png(plotting.overlay(image, measured.maps[name][i])),
             )
             for name in shown
         ],
