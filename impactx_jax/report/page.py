@@ -5,6 +5,7 @@ import json
 import shlex
 from typing import Any
 
+from attribution import measured as measured_maps
 from attribution import plotting
 from impactx_jax.report import console
 from impactx_jax.report import figures
@@ -13,11 +14,8 @@ from matplotlib import figure
 
 # Images in the gallery, at most: the page stays small enough for a phone.
 GALLERY = 100
-MEASURES = {
-    'morf_area': ('MoRF area', 'lower is better'),
-    'morf_aopc': ('MoRF AOPC', 'higher is better'),
-    'lerf_area': ('LeRF area', 'higher is better'),
-    'deletion_area': ('deletion area', 'lower is better'),
+# Beside those that maps of any model have.
+MEASURES = measured_maps.MEASURES | {
     'insertion_area': (
         'insertion area', "higher is better; from SHAP's own hidden image"
     ),
@@ -28,16 +26,12 @@ MEASURES = {
     'between_images': (
         "rank correlation with another image's map", '1: one map for all'
     ),
-    'epg': ('energy in the mask', 'higher is better'),
-    'iou': ('IoU with the mask', 'higher is better'),
     'rank_correlation': ('rank correlation with Owen', 'higher: closer'),
     'cosine': ('cosine with Owen', 'higher: closer'),
     'relative_l2': ('distance to Owen', 'lower: closer'),
-    'stability': ('stability under noise', '1: the same order; 0: chance'),
     'seed_agreement': (
         'rank correlation with another seed', '1: the same order; 0: chance'
     ),
-    'completeness_gap': ('completeness gap', '0: complete'),
 }
 
 
