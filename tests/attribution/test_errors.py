@@ -79,7 +79,7 @@ def test_only_main_speaks_of_flags():
 @pytest.mark.parametrize(('found', 'wanted', 'said'), [
     ({'a': 1, 'b': {'c': 2}}, {'a': 1, 'b': {'c': 2}}, ''),
     ({'a': 1}, {'b': 2}, 'a (there: 1; now: None); b (there: None; now: 2)'),
-    ({'a': {'b': 1, 'c': 2}}, {'a': {'b': 1, 'c': 3}}, 'a.c (there: 2; now: 3)'),
+    ({'a': {'b': 1}}, {'a': {'b': 1, 'c': 3}}, 'a.c (there: None; now: 3)'),
     ({'a': {'b': 1}}, {'a': 5}, "a (there: {'b': 1}; now: 5)"),
 ])
 def test_differences_are_named_down_to_the_entry(found, wanted, said):
