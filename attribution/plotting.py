@@ -65,6 +65,7 @@ def plot(
       for name, values in by_name.items()
   }
   columns = min(columns, len(images))
+  header = 0.25 if any(relevance) and titles is None else 0
   rows, across = -(-len(images) // columns), 1 + len(relevance)
   height = _SIDE * images.shape[1] / images.shape[2] + 0.17 + (
       0.2 if titles is not None else 0
@@ -72,7 +73,7 @@ def plot(
   # A narrow column between an image's maps and the next image.
   widths = [*([1] * across + [0.1]) * columns][:-1]
   picture = figure.Figure(
-      figsize=(_SIDE * sum(widths) + 0.3, height * rows + 0.75),
+      figsize=(_SIDE * sum(widths) + 0.3, height * rows + header + 0.75),
       layout='compressed', dpi=120,
   )
   picture.get_layout_engine().set(
