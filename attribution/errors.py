@@ -35,13 +35,21 @@ class InputError(ValueError):
     return InputError(self.problem, prefix + self.argument, self.value)
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-  """Names the entries in which two dicts differ, '' for none."""
-  return '; '.join(
-      f'{name} (there: {found.get(name)!r}; now: {wanted.get(name)!r})'
-      for name in sorted(found.keys() | wanted.keys())
-      if found.get(name) != wanted.get(name)
-  )
+def differences(
+    found: dict[str, Any], wanted: dict[str, Any], prefix: str = ''
+) -> str:
+  """Names the entries in which two dicts differ, '' for none.
+
+  Of a dict inside both, the entries of that: 'explainer.grid (there: 8; …'.
+  """
+  named = []
+  for name in sorted(found.keys() | wanted.keys()):
+    there, now = found.get(name), wanted.get(name)
+    if isinstance(there, dict) and isinstance(now, dict):
+      named.append(differences(there, now, f'{prefix}{name}.'))
+    elif there != now:
+      named.append(f'{prefix}{name} (there: {there!r}; now: {now!r})')
+  return '; '.join(filter(None, named))
 
 
 def unknown_choice(

@@ -43,7 +43,8 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
 
   Args:
     path: The shard's final name.
-    columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C]),
+    columns: `id` and `split` (str [N]), `image` (uint8 [N, H, W, C], or float32
+      as the model takes them),
       `classes` (int [N, K'], of which one may be WEIGHTED), `map` (float32
       [N, H, W, C, K']), `base_value` and `full_value` (float32 [N, K']): the
       score of each explained class with everything hidden and with nothing
@@ -78,6 +79,7 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
     }
 
   check_further(columns)
+  is_float = columns['image'].dtype.kind == 'f'
   others = {
       name: np.asarray(column)
       for name, column in columns.items()
@@ -91,13 +93,15 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
         feature = {
             'id': bytes_list(str(columns['id'][i]).encode()),
             'split': bytes_list(str(columns['split'][i]).encode()),
-            'image': bytes_list(columns['image'][i].tobytes()),
+            'image': bytes_list(_image_bytes(columns['image'][i])),
             'classes': int_list(columns['classes'][i].tolist()),
             'shape': int_list(maps.shape),
             'map': bytes_list(maps.astype('<f4').tobytes()),
             'base_value': float_list(columns['base_value'][i].tolist()),
             'full_value': float_list(columns['full_value'][i].tolist()),
         }
+        if is_float:  # Without it, as in older shards, they are uint8.
+          feature['image/dtype'] = bytes_list(b'<f4')
         for other, column in others.items():
           feature |= further(other, column[i])
         example = tf.train.Example(
@@ -107,6 +111,10 @@ def write_shard(path: epath.Path, columns: Columns) -> None:
         writer.write(example.SerializeToString(deterministic=True))
 
   files.write_atomically(path, write)
+
+
+def _image_bytes(image: np.ndarray) -> bytes:
+  return image.astype('<f4' if image.dtype.kind == 'f' else np.uint8).tobytes()
 
 
 def check_further(columns: Columns) -> None:
@@ -180,6 +188,7 @@ def _parse(serialized: list[bytes]) -> Columns:
       },
   )
   count = len(serialized)
+  (image_dtype,) = first['image/dtype'].bytes_list.value or (b'|u1',)
   shape = tuple(parsed['shape'].numpy()[0])
 
   def raw(name, dtype, shape):
@@ -204,7 +213,7 @@ def _parse(serialized: list[bytes]) -> Columns:
   return {
       'id': text('id'),
       'split': text('split'),
-      'image': raw('image', np.uint8, shape[:3]),
+      'image': raw('image', np.dtype(image_dtype.decode()), shape[:3]),
       **{name: further(name, others[name]) for name in sorted(others)},
       'classes': ragged('classes').astype(np.int32),
       'map': raw('map', np.dtype('<f4'), shape),

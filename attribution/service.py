@@ -72,9 +72,10 @@ def write_maps(
 
   Args:
     directory: Where the shards go.
-    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C]) and `classes`
-      (int [N, K']), those to explain, and any further ones, which the shards
-      keep; see `records.write_shard`.
+    examples: Columns `id`, `split`, `image` (uint8 [N, H, W, C], explained as
+      image / 255, or float32, explained as they are) and `classes` (int
+      [N, K']), those to explain, and any further ones, which the shards keep;
+      see `records.write_shard`.
     maker: The classifier and its explainer.
     settings: What decides the maps (classifier, explainer, data); shards of
       other settings are refused. Becomes entries of the manifest.
@@ -189,7 +190,7 @@ def _estimate(
           f'{humanize.naturalsize(free)} free. Explain fewer images, or use '
           'another directory.'
       )
-  images = _to_float(examples['image'][: maker.chunk])
+  images = to_float(examples['image'][: maker.chunk])
   classes = examples['classes'][: maker.chunk]
   maker.explain(images, classes)  # Compiles.
   start = time.monotonic()
@@ -208,7 +209,7 @@ def _explain_shard(
 ) -> records.Columns:
   """Explains the examples of one shard, and checks each map."""
   maps = []
-  images, classes = _to_float(part['image']), part['classes']
+  images, classes = to_float(part['image']), part['classes']
 
   def score(images):
     return np.take_along_axis(maker.score(images), classes, axis=1)
@@ -248,7 +249,9 @@ def _explain_shard(
         f'The map of {part["id"][first]} sums to '
         f'{maps[first, ..., 0].sum():.6f}, but f(x) - f(masked) is '
         f'{full[first, 0] - base[first, 0]:.6f}: the explainer or the masker '
-        'is at fault. Nothing of this shard was written.'
+        'is at fault, or the model computes in fewer bits than the allowed gap '
+        f'of {maker.absolute_gap:.1e} is for. Nothing of this shard was '
+        'written.'
     )
   return columns
 
@@ -263,8 +266,10 @@ def completeness_gap(columns: records.Columns) -> np.ndarray:
   return gap.max(axis=1)
 
 
-def _to_float(images: np.ndarray) -> np.ndarray:
-  return images.astype(np.float32) / 255
+def to_float(images: np.ndarray) -> np.ndarray:
+  """Returns images as they are explained: uint8 / 255, floats as they are."""
+  images, whole = images.astype(np.float32), images.dtype.kind != 'f'
+  return images / 255 if whole else images
 
 
 def _manifest(paths, slices, examples, settings, facts) -> dict[str, Any]:

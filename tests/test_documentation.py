@@ -281,6 +281,18 @@ def test_the_first_snippet_of_a_section_runs(section, printed):
   assert re.fullmatch(printed, finished.stdout.strip()), finished.stdout
 
 
+def test_the_snippet_that_keeps_draws_and_measures_runs(tmp_path):
+  text = (ROOT / 'docs' / 'explain.md').read_text()
+  _, _, text = text.partition('## Keep, look at, and measure maps')
+  code = re.search(r'^```python\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+  finished = run_alone(code.group(1), cwd=tmp_path)
+  assert finished.returncode == 0, finished.stderr
+  assert {path.name for path in tmp_path.iterdir()} == {'maps', 'maps.png'}
+  lines = finished.stdout.splitlines()
+  assert lines[0].split() == ['partition_grid', 'integrated_gradients']
+  assert 'paired differences to integrated_gradients' in lines[-1]
+
+
 # The module without which a snippet is not run.
 NEEDS = {
     'Flax Linen': 'flax.linen',
@@ -293,7 +305,9 @@ NEEDS = {
 }
 
 
-def run_alone(code: str) -> subprocess.CompletedProcess:
+def run_alone(
+    code: str, cwd: pathlib.Path | None = None
+) -> subprocess.CompletedProcess:
   """Runs code in a process of its own, as a user's program would be."""
   env = {k: v for k, v in os.environ.items() if k != 'KERAS_BACKEND'}
   return subprocess.run(
@@ -302,6 +316,7 @@ def run_alone(code: str) -> subprocess.CompletedProcess:
       text=True,
       timeout=300,
       env=env | {'PYTHONPATH': str(ROOT)},
+      cwd=cwd,
       check=False,
   )
 

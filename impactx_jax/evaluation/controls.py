@@ -45,21 +45,3 @@ def constant(of_class: np.ndarray) -> Explain:
     return of_class[classes]
 
   return explain
-
-
-def partners(classes: np.ndarray) -> np.ndarray:
-  """Returns another example of the same class for each, the next one.
-
-  Args:
-    classes: int [N].
-
-  Returns:
-    int [N], places in `classes`; -1 where there is no other.
-  """
-  found = np.full(len(classes), -1)
-  for k in np.unique(classes):
-    rows = np.flatnonzero(classes == k)
-    if len(rows) > 1:
-      found[rows] = np.roll(rows, -1)
-  return found
-

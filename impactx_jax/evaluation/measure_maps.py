@@ -8,6 +8,10 @@ from absl import logging
 from attribution import explainers
 from attribution import model_fn
 from attribution.maskers import Masker
+from attribution.metrics import agreement
+from attribution.metrics import faithfulness
+from attribution.metrics import localisation
+from attribution.metrics.intervals import Values
 from impactx_jax import rng
 from impactx_jax import user_files
 from impactx_jax.data import columns as column_lib
@@ -21,10 +25,6 @@ from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
 from impactx_jax.evaluation.measured import Measured
 from impactx_jax.evaluation.measured import region_of
-from impactx_jax.evaluation.measured import Values
-from impactx_jax.evaluation.metrics import agreement
-from impactx_jax.evaluation.metrics import localisation
-from impactx_jax.evaluation.metrics import perturbation
 from impactx_jax.training import evaluator
 from ml_collections import ConfigDict
 import numpy as np
@@ -78,7 +78,7 @@ def measure(
           (makers | constants).items(), desc='maps', unit='explainer'
       )
   }
-  partner = controls.partners(predicted)
+  partner = faithfulness.partners(predicted)
   own = user_files.stem(config.method.name)
   reference = user_files.stem(config.attribution.explainer)
   maps[controls.SWAPPED] = maps[own][partner]
@@ -87,9 +87,7 @@ def measure(
   ):
     explain = explaining.explainer(classifier[0], config.attribution, masker)
     maps[reference + OF_A] = explain(classifier[1], images, predicted)
-  curves, values = perturb(
-      config, network, images, predicted, maps, masker, partner
-  )
+  curves, values = perturb(config, network, images, predicted, maps, masker)
   values['between_images'] = {
       name: agreement.rank_correlation(found, np.roll(found, -1, axis=0))
       for name, found in maps.items()
@@ -145,58 +143,25 @@ def perturb(
     classes: np.ndarray,
     maps: dict[str, np.ndarray],
     masker: Masker,
-    partner: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], Values]:
-  """Perturbs regions in the order of each map.
-
-  `swap_difference` is how much greater the insertion area is than in the order
-  of the same explainer's map of another image of the same predicted class: what
-  of it is about this image.
+  """Perturbs regions in the order of each map, see `faithfulness.perturb`.
 
   Returns:
     The MoRF curve of each image by the name of the map, and the measures.
   """
   options = config.evaluation
   method, variables = network
-  hidden = np.asarray(masker.background(images))
-  key = rng.stream(config.seed, 'perturbation')
-  morf, lerf = (
-      perturbation.perturbation_curves(
-          explaining.scores(method, 'probability'),
-          region=region_of(options, images.shape),
-          draws=options.draws,
-          order=order,
-          batch_size=options.batch_size,
-      )
-      for order in ('morf', 'lerf')
+  curves, values = faithfulness.perturb(
+      explaining.scores(method, 'probability'), variables, images, maps,
+      classes,
+      hidden=np.asarray(masker.background(images)),
+      key=rng.stream(config.seed, 'perturbation'),
+      region=region_of(options, images.shape),
+      draws=options.draws,
+      batch_size=options.batch_size,
+      unswapped=(controls.SWAPPED,),
   )
-  curves: Values = {}
-  swapped = {}
-  for name, values in tqdm(maps.items(), desc='curves', unit='explainer'):
-    found = {
-        'morf': morf(variables, images, values, classes, key),
-        'lerf': lerf(variables, images, values, classes, key),
-        'deletion': morf(variables, images, values, classes, key, hidden),
-        'insertion': morf(variables, hidden, values, classes, key, images),
-    }
-    for kind, curve in found.items():
-      curves.setdefault(kind, {})[name] = curve
-    if name != controls.SWAPPED:
-      others = morf(variables, hidden, values[partner], classes, key, images)
-      swapped[name] = perturbation.area(others)
-  measures = {
-      f'{kind}_area': {n: perturbation.area(c) for n, c in by_name.items()}
-      for kind, by_name in curves.items()
-  }
-  measures['morf_aopc'] = {
-      name: perturbation.aopc(curve) for name, curve in curves['morf'].items()
-  }
-  insertion = measures['insertion_area']
-  measures['swap_difference'] = {
-      name: np.where(partner >= 0, insertion[name] - area, np.nan)
-      for name, area in swapped.items()
-  }
-  return curves['morf'], measures
+  return curves['morf'], values
 
 
 def gaps(
@@ -220,7 +185,7 @@ def gaps(
   change = (score(variables, images) - score(variables, hidden))[rows, classes]
   return {
       'completeness_gap': {
-          name: np.abs(values.sum(axis=(1, 2, 3)) - change)
+          name: faithfulness.completeness_gap(values, change)
           for name, values in maps.items()
           if name in complete
       }

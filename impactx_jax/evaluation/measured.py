@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-from impactx_jax.evaluation.metrics import statistics
+from attribution.metrics import intervals
+from attribution.metrics.intervals import Values
 from ml_collections import ConfigDict
 import numpy as np
-
-Values = dict[str, dict[str, np.ndarray]]  # By measure and by map.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Measured:
     """
 
     def interval(values):
-      found = statistics.bootstrap_interval(values, seed=seed)
+      found = intervals.bootstrap_interval(values, seed=seed)
       return {
           'mean': None if np.isnan(found.mean) else found.mean,
           'interval': (
@@ -60,13 +59,10 @@ class Measured:
           'images': int(np.isfinite(values).sum()),
       }
 
-    def differences(to):
+    def each(values):
       return {
-          measure: {
-              name: interval(x - by_name[to])
-              for name, x in by_name.items() if name != to
-          }
-          for measure, by_name in self.values.items() if to in by_name
+          measure: {name: interval(x) for name, x in by_name.items()}
+          for measure, by_name in values.items()
       }
 
     return {
@@ -78,13 +74,11 @@ class Measured:
         'method': self.method,
         'accuracy': float(np.mean(self.right)),
         'randomised_accuracy': self.randomised_accuracy,
-        'measures': {
-            measure: {name: interval(x) for name, x in by_name.items()}
-            for measure, by_name in self.values.items()
-        },
+        'measures': each(self.values),
         # Paired, of each image.
         'differences': {
-            to: differences(to) for to in (self.reference, self.method)
+            to: each(intervals.differences(self.values, to))
+            for to in (self.reference, self.method)
         },
     }
 

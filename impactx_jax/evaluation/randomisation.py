@@ -7,15 +7,15 @@ whatever the map hangs on; shuffled a part at a time, it shows on what.
 from collections.abc import Sequence
 from typing import Any
 
+from attribution.metrics import agreement
+from attribution.metrics import randomisation as shuffling
+from attribution.metrics.intervals import Values
 from impactx_jax import rng
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
-from impactx_jax.evaluation.measured import Values
-from impactx_jax.evaluation.metrics import agreement
 from impactx_jax.training import evaluator
-import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -83,13 +83,12 @@ def randomised(
     seed: Of the run.
     places: Where in the tree; all of it by default.
   """
-  stream = rng.numpy_stream(seed, 'randomised')
 
-  def shuffled(path, leaf):
-    keys = tuple(getattr(key, 'key', key) for key in path)
-    chosen = any(keys[:len(place)] == place for place in places)
-    if 'params' not in keys or not chosen:
-      return leaf
-    return stream.permutation(np.asarray(leaf).ravel()).reshape(leaf.shape)
+  def chosen(keys):
+    return 'params' in keys and any(
+        keys[:len(place)] == place for place in places
+    )
 
-  return jax.tree_util.tree_map_with_path(shuffled, variables)
+  return shuffling.shuffled(
+      variables, rng.numpy_stream(seed, 'randomised'), chosen
+  )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from impactx_jax import methods
-from impactx_jax.evaluation.metrics import statistics
+from impactx_jax.evaluation import statistics
 from impactx_jax.experiments import paper
 import numpy as np
 

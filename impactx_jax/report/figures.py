@@ -8,7 +8,6 @@ from attribution import explainers
 from attribution import files
 from etils import epath
 from impactx_jax import methods
-from matplotlib import colormaps
 from matplotlib import figure
 from matplotlib import image as image_lib
 import numpy as np
@@ -19,7 +18,6 @@ COLOURS = (
     '#000000', '#999999',
 )
 STYLES = ('-', '--', '-.', ':')
-DIVERGING = 'RdBu_r'
 CONTROLS = {
     'swapped': 'own map, another image',
     'class_mean': 'mean map of the class',
@@ -44,46 +42,6 @@ def label_text(label: np.ndarray, class_names: Sequence[str]) -> str:
     return class_names[label]
   present = [class_names[k] for k in np.flatnonzero(label)]
   return ', '.join(present) or 'none'
-
-
-def relevance_colours(values: np.ndarray) -> np.ndarray:
-  """Colours a map: red for the class, blue against it, white at zero.
-
-  Args:
-    values: float [H, W, C]; summed over channels, and scaled by the largest
-      magnitude.
-
-  Returns:
-    uint8 [H, W, 3].
-  """
-  relevance = values.sum(-1)
-  limit = np.abs(relevance).max() or 1.0
-  colours = colormaps[DIVERGING]((relevance / limit + 1) / 2)
-  return (255 * colours[..., :3]).round().astype(np.uint8)
-
-
-def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Lays a map over its image in grey, more opaque where it says more.
-
-  Args:
-    image: float32 [H, W, C] in [0, 1].
-    values: float [H, W, C'].
-
-  Returns:
-    uint8 [H, W, 3].
-  """
-  grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
-  relevance = np.abs(values.sum(-1, keepdims=True))
-  share = 0.85 * np.sqrt(relevance / (relevance.max() or 1.0))
-  mixed = share * relevance_colours(values) / 255 + (1 - share) * grey
-  return (255 * mixed).round().astype(np.uint8)
-
-
-def to_rgb(image: np.ndarray) -> np.ndarray:
-  """A float image [H, W, 1 or 3] in [0, 1] as uint8 [H, W, 3]."""
-  if image.shape[-1] != 3:
-    image = np.repeat(image[..., :1], 3, axis=-1)
-  return (255 * image).round().astype(np.uint8)
 
 
 def png(pixels: np.ndarray) -> str:

@@ -5,6 +5,8 @@ import json
 import shlex
 from typing import Any
 
+from attribution import measured as measured_maps
+from attribution import plotting
 from impactx_jax.report import console
 from impactx_jax.report import figures
 import jinja2
@@ -12,11 +14,8 @@ from matplotlib import figure
 
 # Images in the gallery, at most: the page stays small enough for a phone.
 GALLERY = 100
-MEASURES = {
-    'morf_area': ('MoRF area', 'lower is better'),
-    'morf_aopc': ('MoRF AOPC', 'higher is better'),
-    'lerf_area': ('LeRF area', 'higher is better'),
-    'deletion_area': ('deletion area', 'lower is better'),
+# Beside those that maps of any model have.
+MEASURES = measured_maps.MEASURES | {
     'insertion_area': (
         'insertion area', "higher is better; from SHAP's own hidden image"
     ),
@@ -27,16 +26,12 @@ MEASURES = {
     'between_images': (
         "rank correlation with another image's map", '1: one map for all'
     ),
-    'epg': ('energy in the mask', 'higher is better'),
-    'iou': ('IoU with the mask', 'higher is better'),
     'rank_correlation': ('rank correlation with Owen', 'higher: closer'),
     'cosine': ('cosine with Owen', 'higher: closer'),
     'relative_l2': ('distance to Owen', 'lower: closer'),
-    'stability': ('stability under noise', '1: the same order; 0: chance'),
     'seed_agreement': (
         'rank correlation with another seed', '1: the same order; 0: chance'
     ),
-    'completeness_gap': ('completeness gap', '0: complete'),
 }
 
 
@@ -139,7 +134,7 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
   for i in range(min(GALLERY, len(measured.images))):
     image, predicted = measured.images[i], int(measured.predicted[i])
     rows.append({
-        'image': figures.png(figures.to_rgb(image)),
+        'image': figures.png(plotting.to_rgb(image)),
         'label': figures.label_text(measured.labels[i], class_names),
         'predicted': class_names[predicted],
         'right': bool(measured.right[i]),
@@ -147,8 +142,8 @@ def _gallery(measured, class_names: Sequence[str]) -> list[dict[str, Any]]:
         'maps': [
             (
                 figures.title_of(name),
-                figures.png(figures.relevance_colours(measured.maps[name][i])),
-                figures.png(figures.overlay(image, measured.maps[name][i])),
+                figures.png(plotting.relevance_colours(measured.maps[name][i])),
+                figures.png(plotting.overlay(image, measured.maps[name][i])),
             )
             for name in shown
         ],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from attribution import plotting
 from etils import epath
 from impactx_jax.report import figures
 from matplotlib import figure
@@ -40,7 +41,7 @@ def draw(
   )
   for i in range(count):
     axis = axes[i, 0]
-    axis.imshow(images[i].squeeze(), cmap='gray', vmin=0, vmax=1)
+    plotting.draw_image(axis, images[i])
     right = measured.right[i]
     title = f'{class_names[predicted[i]]} {100 * probability[i]:.0f} %'
     if not right:
@@ -50,9 +51,7 @@ def draw(
         (axes[i, 1], reference_maps[i], figures.title_of(reference)),
         (axes[i, 2], maps[i], figures.title_of(method)),
     ):
-      relevance = values.sum(-1)
-      limit = np.abs(relevance).max() or 1.0
-      axis.imshow(relevance, cmap=figures.DIVERGING, vmin=-limit, vmax=limit)
+      plotting.draw_map(axis, values.sum(-1))
       if i == 0:
         axis.set_title(f'{name}\nred for, blue against', fontsize=9)
     for axis in axes[i, :3]:
@@ -96,9 +95,9 @@ def draw_one(
   picture = figure.Figure(figsize=(9, 3.3), layout='constrained', dpi=100)
   axes = picture.subplots(1, 3)
   for axis, pixels, text in (
-      (axes[0], figures.to_rgb(image), title),
-      (axes[1], figures.relevance_colours(values), 'predicted map'),
-      (axes[2], figures.overlay(image, values), 'red for, blue against'),
+      (axes[0], plotting.to_rgb(image), title),
+      (axes[1], plotting.relevance_colours(values), 'predicted map'),
+      (axes[2], plotting.overlay(image, values), 'red for, blue against'),
   ):
     axis.imshow(pixels)
     axis.set_title(text, fontsize=10)

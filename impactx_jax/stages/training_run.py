@@ -13,7 +13,7 @@ from impactx_jax import parallel
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data.columns import Columns
 from impactx_jax.data.columns import count as count_of
-from impactx_jax.evaluation.metrics import probe
+from impactx_jax.evaluation import probe
 from impactx_jax.models.weights import pretrained
 from impactx_jax.report import console
 from impactx_jax.stages import configs

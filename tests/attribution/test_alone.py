@@ -53,6 +53,20 @@ service.write_maps(
 )
 columns, _ = records.read(folder + '/maps')
 np.testing.assert_array_equal(columns['labels'], examples['labels'])
+
+explainer = attribution.Explainer(
+    score, variables=weights, explainer='partition_grid', grid=2
+)
+attribution.write_maps(
+    explainer, {'image': images, 'label': labels}, folder + '/public',
+    shard_size=2,
+)
+columns, _ = attribution.read_maps(folder + '/public')
+attribution.plot(columns['image'], columns['map'])
+print(attribution.measure(
+    score, columns['image'], columns['map'], variables=weights, draws=1,
+    explainers=explainer, noise_draws=1,
+))
 """
 
 
@@ -93,6 +107,16 @@ def test_the_maps_of_three_devices_are_those_of_one(folder):
         explainer=name, max_evals=30, grid=2, integration_steps=2,
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_shards_of_three_devices_hold_the_maps_of_one(folder):
+  columns, _ = attribution.read_maps(folder / 'public')
+  given = np.load(folder / 'given.npz')
+  expected = attribution.explain(
+      _score, given['images'], given['labels'], variables=given['weights'],
+      explainer='partition_grid', grid=2,
+  )
+  np.testing.assert_allclose(columns['map'], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_shards_are_read_where_others_wrote_them(folder):

@@ -4,6 +4,7 @@ import pathlib
 import pickle
 
 import attribution
+from attribution.errors import differences
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
 import pytest
@@ -73,3 +74,13 @@ def test_only_main_speaks_of_flags():
       source = path.read_text().replace(f"'{_FLAG}' + it", '')
       for flag in ('--config', '--stage', '--workdir'):
         assert flag not in source, path
+
+
+@pytest.mark.parametrize(('found', 'wanted', 'said'), [
+    ({'a': 1, 'b': {'c': 2}}, {'a': 1, 'b': {'c': 2}}, ''),
+    ({'a': 1}, {'b': 2}, 'a (there: 1; now: None); b (there: None; now: 2)'),
+    ({'a': {'b': 1}}, {'a': {'b': 1, 'c': 3}}, 'a.c (there: None; now: 3)'),
+    ({'a': {'b': 1}}, {'a': 5}, "a (there: {'b': 1}; now: 5)"),
+])
+def test_differences_are_named_down_to_the_entry(found, wanted, said):
+  assert differences(found, wanted) == said

@@ -16,7 +16,10 @@ _SOURCES = sorted(
     if path != _PACKAGE / 'main.py'  # Flags and one call of the maps stage.
 )
 _NAMES = [str(path.relative_to(_PACKAGE)) for path in _SOURCES]
-_HEAVY = ('tensorflow', 'tensorflow_datasets', 'shap')
+_HEAVY = (
+    'tensorflow', 'tensorflow_datasets', 'shap', 'matplotlib', 'sklearn',
+    'scipy.stats',
+)
 _IMPORT_AND_LIST = """
 import importlib, sys
 for name in sys.argv[1].split(','):

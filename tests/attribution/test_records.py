@@ -44,6 +44,14 @@ def test_every_column_comes_back_exactly(tmp_path, count, shape, classes):
   assert_equal(records.read_shard(path), columns)
 
 
+def test_images_of_floats_come_back_exactly(tmp_path):
+  columns = make_columns()
+  columns['image'] = columns['map'][..., 0] * 1e3
+  path = epath.Path(tmp_path) / 'shard'
+  records.write_shard(path, columns)
+  assert_equal(records.read_shard(path), columns)
+
+
 def test_unusual_numbers_come_back_exactly(tmp_path):
   columns = make_columns(2, shape=(1, 3, 1), classes=2)
   unusual = np.array([-0.0, 1e-45, 3.4e38, np.inf, np.nan, 0.1], np.float32)

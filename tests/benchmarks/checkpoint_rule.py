@@ -19,7 +19,7 @@ import pathlib
 from impactx_jax import stages
 from impactx_jax.configs import cifar10_lenet5
 from impactx_jax.configs import quickstart
-from impactx_jax.evaluation.metrics import statistics
+from impactx_jax.evaluation import statistics
 from impactx_jax.report import console
 from impactx_jax.training import evaluator
 import numpy as np

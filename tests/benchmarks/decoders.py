@@ -22,7 +22,7 @@ from attribution import files
 from etils import epath
 from impactx_jax import stages
 from impactx_jax.configs import cifar10_lenet5
-from impactx_jax.evaluation.metrics import statistics
+from impactx_jax.evaluation import statistics
 from impactx_jax.report import console
 from impactx_jax.stages import evaluate
 from impactx_jax.stages import provenance

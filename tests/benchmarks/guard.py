@@ -19,10 +19,10 @@ import dataclasses
 from attribution import files
 from attribution.maskers import blur
 from attribution.maskers import Masker
+from attribution.metrics import agreement
 from impactx_jax import inference
 from impactx_jax.data import columns as column_lib
 from impactx_jax.evaluation import explaining
-from impactx_jax.evaluation.metrics import agreement
 from impactx_jax.report import console
 from impactx_jax.stages import provenance
 from impactx_jax.stages import runs

@@ -30,6 +30,9 @@ import time
 from typing import NamedTuple
 
 from attribution import files
+from attribution.metrics import agreement
+from attribution.metrics import faithfulness
+from attribution.metrics import intervals
 from impactx_jax import losses
 from impactx_jax import stages
 from impactx_jax.configs import cifar10_explainer
@@ -40,8 +43,6 @@ from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import measure_maps
 from impactx_jax.evaluation import randomisation
-from impactx_jax.evaluation.metrics import agreement
-from impactx_jax.evaluation.metrics import statistics
 from impactx_jax.report import console
 from impactx_jax.stages import maps as maps_stage
 from impactx_jax.stages import provenance
@@ -130,7 +131,7 @@ def on_validation(maps, network, config) -> tuple[float, np.ndarray]:
 
 
 def interval(values: np.ndarray) -> str:
-  found = statistics.bootstrap_interval(values, seed=0)
+  found = intervals.bootstrap_interval(values, seed=0)
   return f'{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]'
 
 
@@ -181,7 +182,9 @@ def explain(run, training_maps, network, columns, masker) -> Compared:
       training_maps, len(runs.dataset(run).class_names)
   )
   maps['class mean'] = means['class_mean'](None, images, classes)
-  maps['learned, another image'] = maps[LEARNED][controls.partners(classes)]
+  maps['learned, another image'] = maps[LEARNED][faithfulness.partners(
+      classes
+  )]
   return Compared(images, classes, maps, seconds, makers)
 
 
@@ -248,8 +251,7 @@ def main() -> None:
   columns = column_lib.sample(dataset.test, arguments.images, config.seed)
   found = explain(run, training_maps, network, columns, masker)
   _, values = measure_maps.perturb(
-      config, network, found.images, found.classes, found.maps, masker,
-      controls.partners(found.classes),
+      config, network, found.images, found.classes, found.maps, masker
   )
   close, alone = likeness(run, network, found, masker)
 
@@ -294,7 +296,7 @@ def main() -> None:
   figures = {
       'r2': r2,
       'rank_correlation': float(ranks.mean()),
-      'swap_difference_low': statistics.bootstrap_interval(
+      'swap_difference_low': intervals.bootstrap_interval(
           values['swap_difference'][LEARNED], seed=0
       ).low,
       'm_shuffled_rank': float(alone.mean()),

@@ -2,17 +2,6 @@
 
 from impactx_jax.evaluation import controls
 import numpy as np
-import pytest
-
-
-@pytest.mark.parametrize(('classes', 'expected'), [
-    ([0, 0, 1, 0, 2, 1], [1, 3, 5, 0, -1, 2]),
-    ([4], [-1]),
-    ([], []),
-])
-def test_a_partner_is_another_image_of_the_same_class(classes, expected):
-  found = controls.partners(np.array(classes, int))
-  assert found.tolist() == expected
 
 
 def columns(classes, split):

@@ -26,35 +26,6 @@ def test_a_label_is_named_and_so_are_several(label, text):
   assert figures.label_text(label, CLASSES) == text
 
 
-def test_red_is_for_blue_against_and_white_nothing():
-  values = np.zeros((1, 3, 2), np.float32)
-  values[0, :, 0], values[0, :, 1] = [3, 0, -2], [1, 0, -2]  # 4, 0 and -4.
-  (red, white, blue), = figures.relevance_colours(values).astype(int)
-  assert red[0] > red[2] + 50 and blue[2] > blue[0] + 50
-  assert white.min() > 240
-  zeros = figures.relevance_colours(np.zeros((1, 3, 2)))
-  assert (zeros == white).all()
-
-
-def test_an_overlay_shows_the_image_where_the_map_says_nothing():
-  image = np.full((1, 2, 3), 0.2, np.float32)
-  values = np.array([[[0.0], [1.0]]])
-  nothing, most = figures.overlay(image, values)[0]
-  assert nothing.tolist() == [51] * 3
-  colour = figures.relevance_colours(values)[0, 1]
-  np.testing.assert_allclose(most, 0.85 * colour + 0.15 * 51, atol=1)
-
-
-def test_grey_becomes_rgb():
-  image = np.array([[[0.0], [0.2], [1.0]]], np.float32)
-  found = figures.to_rgb(image)
-  assert found.tolist() == [[[0] * 3, [51] * 3, [255] * 3]]
-  colours = np.random.default_rng(0).integers(0, 256, (2, 2, 3), np.uint8)
-  np.testing.assert_array_equal(
-      figures.to_rgb(colours / np.float32(255)), colours
-  )
-
-
 @pytest.mark.parametrize('picture', [
     figures.perturbation({'partition': np.ones((2, 5)), 'a': np.ones((2, 5))}),
     figures.sparkline({'partition': np.linspace(1, 0, 5)}),

@@ -1,6 +1,6 @@
 """Perturbation curves against values computed by hand."""
 
-from impactx_jax.evaluation.metrics import perturbation
+from attribution.metrics import perturbation
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,3 +146,9 @@ def test_area_and_aopc_by_hand():
   assert perturbation.aopc(curve) == pytest.approx(0.5)
   assert perturbation.area(np.array([[1.0, 1.0, 0.0]])) == pytest.approx(0.75)
   assert perturbation.aopc(np.array([[1.0, 1.0, 0.0]])) == pytest.approx(1 / 3)
+
+
+def test_noise_is_of_the_range_that_is_given():
+  maps = make_map([9, 3, 2, 1])
+  curve = curves(maps, low=-3.0, high=1.0)
+  np.testing.assert_allclose(curve[0, :2], [2, -1], atol=0.1)

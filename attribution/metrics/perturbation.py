@@ -11,8 +11,8 @@ from collections.abc import Callable
 import functools
 
 from attribution import chunks
+from attribution.metrics.checks import check_fit
 from attribution.model_fn import ScoreFn
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,12 +61,14 @@ def perturbation_curves(
     draws: int = 10,
     order: str = 'morf',
     batch_size: int = 256,
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> Callable[..., np.ndarray]:
   """Makes the function that replaces region after region, and looks.
 
-  Noise is uniform over the data range [0, 1) and drawn once for each image
-  and draw, from `key` and the image's place: maps that are compared with the
-  same key meet the same noise.
+  Noise is uniform over [low, high) and drawn once for each image and draw, from
+  `key` and the image's place: maps that are compared with the same key meet the
+  same noise.
 
   Args:
     score_fn: Jittable, (variables, images [B, H, W, C]) -> scores [B, K].
@@ -74,11 +76,13 @@ def perturbation_curves(
     draws: Draws of the noise, over which the curve is the mean.
     order: 'morf', or 'lerf' (least relevant first).
     batch_size: Perturbed images a forward pass, at most, or the draws of one.
+    low: Of the noise; with `high` the range of the data.
+    high: Of the noise.
 
   Returns:
     A function, compiled once for equal arguments whatever the variables, of
       variables: of the scoring function;
-      images: float32 [N, H, W, C] in [0, 1];
+      images: float32 [N, H, W, C], in the range of the noise;
       maps: [N, H, W, C'];
       classes: int [N], the class whose score is recorded: as SHAP explains
         it, the class that the model predicts on the clean image;
@@ -100,11 +104,11 @@ def perturbation_curves(
     return _curves(
         functools.partial(score_fn, variables), images, maps, classes, keys,
         replacement, region=region, draws=draws if replacement is None else 1,
-        order=order,
+        order=order, low=low, high=high,
     )
 
   def call(variables, images, maps, classes, key, replacement=None):
-    chex.assert_equal_shape_prefix([images, maps], 3)
+    check_fit(images=images, maps=maps)
     variables = jax.device_put(variables)
     together = batch_size // (draws if replacement is None else 1)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(
@@ -128,7 +132,8 @@ def _with_keys(
 
 
 def _curves(
-    score_fn, images, maps, classes, keys, replacement, *, region, draws, order
+    score_fn, images, maps, classes, keys, replacement, *, region, draws, order,
+    low, high,
 ):
   count = len(images)
   split = jax.vmap(lambda k: jax.random.split(k, 2))(keys)
@@ -137,7 +142,9 @@ def _curves(
   )(maps, split[:, 0])
   if replacement is None:
     noise = jax.vmap(
-        lambda k: jax.random.uniform(k, (draws, *images.shape[1:]))
+        lambda k: jax.random.uniform(
+            k, (draws, *images.shape[1:]), minval=low, maxval=high
+        )
     )(split[:, 1])
   else:
     noise = replacement[:, None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import chex
+from attribution.metrics.checks import check_fit
 import numpy as np
 
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
@@ -56,7 +56,28 @@ def best_threshold(
   return thresholds[int(np.argmax(means))]
 
 
+def held_out_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+  """IoU where there are no other images to choose the threshold on.
+
+  The images at even places are cut at the best threshold of those at odd
+  places, and the other way round, so that no image chooses its own.
+
+  Args:
+    maps: float [N, H, W, C]; summed over its channels.
+    masks: bool [N, H, W].
+
+  Returns:
+    float64 [N], 0 to 1; NaN for a single image, which has no others.
+  """
+  check_fit(maps=maps, masks=masks)
+  values = np.full(len(maps), np.nan)
+  for here, there in ((0, 1), (1, 0)):
+    if len(maps) > 1:
+      threshold = best_threshold(maps[there::2], masks[there::2])
+      values[here::2] = iou(maps[here::2], masks[here::2], threshold)
+  return values
+
+
 def _positive(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-  chex.assert_rank([maps, masks], [4, 3])
-  chex.assert_equal_shape_prefix([maps, masks], 3)
+  check_fit(maps=maps, masks=masks)
   return np.maximum(np.asarray(maps, np.float64).sum(axis=-1), 0)

@@ -3,23 +3,9 @@
 from collections.abc import Sequence
 import dataclasses
 
+from attribution.metrics.intervals import Interval
 import numpy as np
 from scipy import stats
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-  """A mean and a confidence interval for it.
-
-  Attributes:
-    mean: Of the values.
-    low: Lower end; NaN for less than two values.
-    high: Upper end; NaN for less than two values.
-  """
-
-  mean: float
-  low: float
-  high: float
 
 
 def paired_interval(
@@ -44,36 +30,6 @@ def paired_interval(
   if count < 2:
     return Interval(mean, float('nan'), float('nan'))
   found = stats.ttest_rel(ours, theirs).confidence_interval(level)
-  return Interval(mean, float(found.low), float(found.high))
-
-
-def bootstrap_interval(
-    values: np.ndarray, *, seed: int = 0, level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-  """Percentile bootstrap interval for a mean over images.
-
-  Args:
-    values: float [N]; NaN, where a measure is not defined, is left out.
-    seed: Of the resampling.
-    level: Confidence.
-    resamples: How often the images are drawn anew.
-
-  Returns:
-    The interval; NaN at both ends for less than two values.
-  """
-  values = np.asarray(values, np.float64)
-  values = values[~np.isnan(values)]
-  if not len(values):
-    return Interval(float('nan'), float('nan'), float('nan'))
-  mean = float(values.mean())
-  if len(values) < 2:
-    return Interval(mean, float('nan'), float('nan'))
-  found = stats.bootstrap(
-      (values,), np.mean, vectorized=True, n_resamples=resamples, batch=100,
-      confidence_level=level, method='percentile',
-      rng=np.random.default_rng(seed),
-  ).confidence_interval
   return Interval(mean, float(found.low), float(found.high))
 
 

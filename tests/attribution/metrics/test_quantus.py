@@ -1,6 +1,6 @@
 """Perturbation curves against Quantus 0.6 (the extra `parity`)."""
 
-from impactx_jax.evaluation.metrics import perturbation
+from attribution.metrics import perturbation
 import jax
 import jax.numpy as jnp
 import numpy as np

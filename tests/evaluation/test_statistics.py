@@ -2,7 +2,7 @@
 
 import math
 
-from impactx_jax.evaluation.metrics import statistics
+from impactx_jax.evaluation import statistics
 import numpy as np
 import pytest
 from scipy import stats

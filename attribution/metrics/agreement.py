@@ -1,8 +1,7 @@
 """Are two sets of maps alike? One value an image."""
 
-import chex
+from attribution.metrics.checks import check_fit
 import numpy as np
-from scipy import stats
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -15,6 +14,8 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
   Returns:
     float64 [N], -1 to 1; 0 where either map is constant.
   """
+  from scipy import stats  # pylint: disable=g-import-not-at-top
+
   ours, theirs = _relevance(maps, others)
   return _correlation(
       *(stats.rankdata(x.reshape(len(x), -1), axis=1) for x in (ours, theirs))
@@ -43,9 +44,22 @@ def relative_l2(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
   return distance / np.where(length > 0, length, 1)
 
 
+def relative_change(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Distance of two maps over the length of the other, as they are; [N].
+
+  The largest of these over small changes of the image is the max-sensitivity of
+  Yeh et al., 2019. NaN where the other is zero everywhere.
+  """
+  ours, theirs = (x.reshape(len(x), -1) for x in _relevance(maps, others))
+  length = np.linalg.norm(theirs, axis=1)
+  return np.divide(
+      np.linalg.norm(ours - theirs, axis=1), length,
+      out=np.full(len(ours), np.nan), where=length > 0,
+  )
+
+
 def _relevance(maps, others):
-  chex.assert_rank([maps, others], 4)
-  chex.assert_equal_shape_prefix([maps, others], 3)
+  check_fit(maps=maps, others=others)
   return (np.asarray(x, np.float64).sum(axis=-1) for x in (maps, others))
 
 

@@ -1,6 +1,6 @@
 """What a linear probe finds in a code, and does not."""
 
-from impactx_jax.evaluation.metrics import probe
+from impactx_jax.evaluation import probe
 import numpy as np
 import pytest
 

@@ -1,6 +1,7 @@
 """Agreement of maps, against scipy and by hand."""
 
-from impactx_jax.evaluation.metrics import agreement
+from attribution.errors import InputError
+from attribution.metrics import agreement
 import numpy as np
 import pytest
 from scipy import stats
@@ -46,3 +47,15 @@ def test_by_hand():
 )
 def test_a_constant_or_empty_map_agrees_with_nothing(measure):
   np.testing.assert_array_equal(measure(np.zeros_like(MAPS), OTHERS), 0)
+
+
+def test_the_relative_change_is_of_the_maps_as_they_are():
+  ours, theirs = np.array([[[[3.0], [0.0]]]]), np.array([[[[0.0], [4.0]]]])
+  assert agreement.relative_change(ours, theirs) == pytest.approx(5 / 4)
+  assert agreement.relative_change(2 * ours, 2 * theirs) == pytest.approx(5 / 4)
+  assert np.isnan(agreement.relative_change(ours, 0 * theirs))[0]
+
+
+def test_maps_of_another_size_are_refused():
+  with pytest.raises(InputError, match=r'maps \(5, 6, 4, 3\) and others'):
+    agreement.cosine(MAPS, OTHERS[:, :3])

@@ -1,6 +1,7 @@
 """EPG and IoU by hand, by chance, and at their ends."""
 
-from impactx_jax.evaluation.metrics import localisation
+from attribution.errors import InputError
+from attribution.metrics import localisation
 import numpy as np
 import pytest
 
@@ -65,5 +66,18 @@ def test_the_best_threshold_is_that_of_the_highest_mean():
 
 
 def test_masks_of_another_size_are_refused():
-  with pytest.raises(AssertionError):
+  with pytest.raises(InputError, match=r'masks \(1, 8, 8\).* \[N, H, W\]'):
     localisation.epg(make_map(1, 0), np.zeros((1, 8, 8), bool))
+
+
+def test_no_image_chooses_its_own_threshold():
+  """Even places want a threshold above 0.42, odd ones one above 0.72."""
+  maps = np.concatenate([make_map(1, 0.42), make_map(1, 0.72)] * 2)
+  masks = np.repeat(MASK, 4, axis=0)
+  # What parts 0.72 parts 0.42 as well, and not the other way round.
+  found = localisation.held_out_iou(maps, masks)
+  np.testing.assert_allclose(found, [1, 4 / 16, 1, 4 / 16])
+
+
+def test_a_single_image_has_no_others():
+  assert np.isnan(localisation.held_out_iou(make_map(1, 0), MASK))[0]
