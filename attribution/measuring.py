@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from attribution import model_fn
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainer import Explainer
 from attribution.explainers import batched
@@ -219,7 +220,7 @@ def _check_options(
       ('region', region), ('draws', draws), ('noise_draws', noise_draws),
       ('batch_size', batch_size),
   ):
-    batched.check_at_least(name, value, 1)
+    check_at_least(name, value, 1)
   if region > shorter:
     raise InputError(
         f'Regions of {region} pixels are larger than the image, whose shorter '

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 from typing import TYPE_CHECKING
 
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
-from attribution.explainers import batched
 from attribution.metrics.checks import check_fit
 import numpy as np
 
@@ -211,7 +211,7 @@ def _check(images, maps, titles, scale, columns) -> None:
     raise InputError(
         f'The images are {images.dtype}: give uint8, or floats in [0, 1].'
     )
-  batched.check_at_least('columns', columns, 1)
+  check_at_least('columns', columns, 1)
   if len(images) > LARGEST * columns:
     raise InputError(
         f'{len(images)} images are more than the {LARGEST} rows that a figure '

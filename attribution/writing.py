@@ -10,6 +10,7 @@ from attribution import explainers
 from attribution import model_fn
 from attribution import records
 from attribution import service
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainer import Explainer
 from attribution.explainers import batched
@@ -74,7 +75,12 @@ def write_maps(
         f'The explainer is of the type {type(explainer).__name__}; it must be '
         'an attribution.Explainer.'
     )
-  batched.check_at_least('shard_size', shard_size, 1)
+  if explainer.channels_first or explainer.num_regions is not None:
+    raise InputError(
+        'Shards keep images [N, H, W, C] and maps of pixels or of cells: give '
+        'an explainer without channels_first and num_regions.'
+    )
+  check_at_least('shard_size', shard_size, 1)
   examples = _examples(data)
   images, classes = examples['image'], examples['classes']
   score_fn = model_fn.ScoreOfAny(

@@ -256,6 +256,10 @@ def test_data_that_do_not_fit_are_refused_before_anything(tmp_path, said):
     ('type function; it must be an attribution.Explainer', {
         'explainer': score,
     }),
+    ('without channels_first', {'explainer': make(channels_first=True)}),
+    ('without channels_first and num_regions', {
+        'explainer': make(explainer='occlusion', num_regions=3),
+    }),
 ])
 def test_options_that_do_not_fit_are_refused(tmp_path, said, options):
   with pytest.raises(InputError, match=said):
