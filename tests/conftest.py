@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny data directory, config and finished workdir."""
 
+import gc
 from importlib import metadata
 import os
 import pathlib
@@ -34,6 +35,9 @@ from impactx_jax import stages
 from impactx_jax.configs import common
 import pytest
 
+# Tracing makes many objects, and each collection goes through all that the
+# libraries have made.
+gc.set_threshold(50_000, 20, 100)
 # A file is one worker's; one that begins late ends when all others have.
 LONG = (
     'test_parallel', 'test_resume', 'test_all_methods', 'test_published',
