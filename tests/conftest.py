@@ -1,5 +1,7 @@
 """Shared fixtures: a tiny data directory, config and finished workdir."""
 
+import gc
+from importlib import metadata
 import os
 import pathlib
 
@@ -17,6 +19,15 @@ os.environ.setdefault(
 )
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+# Small programs compile in half the time, with the older of XLA's two ways to
+# make kernels and in one piece. Others than 0.10 may not know these flags, and
+# end the process then.
+if metadata.version('jaxlib').startswith('0.10.'):
+  os.environ.setdefault(
+      'XLA_FLAGS',
+      '--xla_cpu_use_fusion_emitters=false '
+      '--xla_cpu_parallel_codegen_split_count=1',
+  )
 
 # pylint: disable=g-import-not-at-top
 import filelock
@@ -24,6 +35,9 @@ from impactx_jax import stages
 from impactx_jax.configs import common
 import pytest
 
+# Tracing makes many objects, and each collection goes through all that the
+# libraries have made.
+gc.set_threshold(50_000, 20, 100)
 # A file is one worker's; one that begins late ends when all others have.
 LONG = (
     'test_parallel', 'test_resume', 'test_all_methods', 'test_published',

@@ -85,7 +85,10 @@ def run_on(devices, folder):
       **os.environ,
       'NPROC': '8',  # Else the fake devices' collectives may wait for ever.
       'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+      'XLA_FLAGS': ' '.join((
+          os.environ.get('XLA_FLAGS', ''),
+          f'--xla_force_host_platform_device_count={devices}',
+      )),
   }
   subprocess.run(
       [sys.executable, '-c', SCRIPT, str(folder)], env=environment, check=True

@@ -84,7 +84,10 @@ def folder(tmp_path_factory):
   environment = {
       **os.environ,
       'PYTHONPATH': os.pathsep.join(sys.path),
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=3',
+      'XLA_FLAGS': ' '.join((
+          os.environ.get('XLA_FLAGS', ''),
+          '--xla_force_host_platform_device_count=3',
+      )),
   }
   process = subprocess.run(
       [sys.executable, '-c', _SCRIPT, str(folder)],

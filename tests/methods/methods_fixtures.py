@@ -1,5 +1,7 @@
 """Small methods and made-up batches, and the one step that trains them."""
 
+import functools
+
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import rng
@@ -76,11 +78,14 @@ def on_one_device(fn):
   return jax.jit(call)
 
 
+@functools.lru_cache(maxsize=4)  # One program for all batches and weights.
+def _loss_and_gradients(method):
+  return on_one_device(jax.value_and_grad(method.loss, has_aux=True))
+
+
 def loss_of(method, variables, batch, lambda_=1.0):
   """Returns the loss, Aux and gradients as a training step has them."""
-  value, gradients = on_one_device(
-      jax.value_and_grad(method.loss, has_aux=True)
-  )(
+  value, gradients = _loss_and_gradients(method)(
       variables['params'], variables['collections'],
       batch | {'lambda_': jnp.float32(lambda_)}, jax.random.key(0),
   )

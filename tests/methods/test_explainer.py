@@ -16,6 +16,7 @@ from tests.methods.methods_fixtures import loss_of
 from tests.methods.methods_fixtures import make_batch
 from tests.methods.methods_fixtures import make_classifier
 from tests.methods.methods_fixtures import make_config
+from tests.methods.methods_fixtures import predict
 
 BATCH = make_batch()
 CLASSES = jnp.arange(8) % NUM_CLASSES
@@ -28,6 +29,11 @@ def make(**changes):
   return method, init(method, a), a, config
 
 
+def map_of(method, variables, batch, classes):
+  """Compiled as a whole, as `predict` is."""
+  return jax.device_get(jax.jit(method.map_of)(variables, batch, classes))
+
+
 @pytest.fixture(scope='module')
 def made():
   return make()
@@ -37,39 +43,39 @@ def test_the_class_is_as(made):
   method, variables, a, config = made
   baseline = methods.create('baseline', config, PROBLEM)
   np.testing.assert_allclose(  # Cut in two, it may be rounded otherwise.
-      method.predict(variables, BATCH).logits,
-      baseline.predict(a, BATCH).logits,
+      predict(method, variables, BATCH).logits,
+      predict(baseline, a, BATCH).logits,
       atol=1e-6,
   )
   # Nothing of A is among what is trained.
   assert 'trunk' not in variables['params'] and 'head' not in (
       variables['params']
   )
-  gradients = jax.grad(
+  gradients = jax.jit(jax.grad(
       lambda c: method.loss(variables['params'], c, BATCH, None)[0],
       allow_int=True,
-  )(variables['collections'])
+  ))(variables['collections'])
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
 def test_the_map_is_that_of_the_predicted_class(made):
   method, variables, _, _ = made
-  prediction = method.predict(variables, BATCH)
+  prediction = predict(method, variables, BATCH)
   top = method.task.top(prediction.logits)
   np.testing.assert_allclose(
-      prediction.attribution, method.map_of(variables, BATCH, top), atol=1e-6
+      prediction.attribution, map_of(method, variables, BATCH, top), atol=1e-6
   )
-  other = method.map_of(variables, BATCH, (top + 1) % NUM_CLASSES)
+  other = map_of(method, variables, BATCH, (top + 1) % NUM_CLASSES)
   assert np.abs(other - prediction.attribution).max() > 1e-3
 
 
 def test_the_loss_is_the_error_of_the_map_of_the_explained_class(made):
   method, variables, _, _ = made
   batch = BATCH | {'explained': CLASSES[::-1]}
-  loss, aux = method.loss(
+  loss, aux = jax.jit(method.loss)(
       variables['params'], variables['collections'], batch, None
   )
-  cells = losses.pool(method.map_of(variables, batch, CLASSES[::-1]), 4)
+  cells = losses.pool(map_of(method, variables, batch, CLASSES[::-1]), 4)
   target = losses.pool(batch['map'], 4)
   assert loss == pytest.approx(float(jnp.mean((cells - target) ** 2)), rel=1e-5)
   total, count = aux.metrics['map_mse']
@@ -83,20 +89,20 @@ def test_what_the_decoder_sees_decides_what_its_map_is_of(sees, classes):
   method, variables, a, _ = make(
       decoder_sees=sees, decoder_classes=classes
   )
-  first = method.predict(variables, BATCH).attribution
+  first = predict(method, variables, BATCH).attribution
   # Features alone, and one map: there is none of another class.
   assert (method.map_of is None) == ((sees, classes) == ('features', 'one'))
   if method.map_of:
     maps = [
-        method.map_of(variables, BATCH, (CLASSES + k) % NUM_CLASSES)
+        map_of(method, variables, BATCH, (CLASSES + k) % NUM_CLASSES)
         for k in (0, 1)
     ]
     assert np.abs(maps[0] - maps[1]).max() > 1e-3
   # Of another network, by the same decoder, another map.
   other = jax.tree.map(lambda x: x[..., ::-1], a)
   collections = variables['collections'] | {'classifier': other}
-  found = method.predict(
-      variables | {'collections': collections}, BATCH
+  found = predict(
+      method, variables | {'collections': collections}, BATCH
   ).attribution
   assert np.abs(found - first).max() > 1e-3
 
@@ -121,7 +127,7 @@ def test_without_maps_it_learns_what_sets_of_cells_are_worth():
   losses_ = [trainer.step(batch)['loss'] for _ in range(40)]
   assert np.mean(losses_[-5:]) < 0.9 * np.mean(losses_[:5])
   # Complete, of whatever class.
-  found = method.map_of(trainer.variables, batch, CLASSES)
+  found = map_of(method, trainer.variables, batch, CLASSES)
   assert found.shape == (8, 32, 32, 1)
   baseline = methods.create('baseline', config, PROBLEM)
   change = [

@@ -146,11 +146,11 @@ def test_flops_of_a_convolution_by_hand(groups, flops):
   assert baseline_matched.flops(network, images) == flops
 
 
-def flops_of(method, variables):
+def flops_of(method, classifier):
   """Of a forward pass without D, by the cut after the last convolutions."""
   features, scores = method.layers
   network = baseline_matched.Network(
-      lambda key: variables,
+      lambda key: init(method, classifier),
       lambda variables, images: scores(variables, features(variables, images)),
   )
   return baseline_matched.flops(network, jnp.zeros((1, *SHAPE)))
@@ -159,12 +159,12 @@ def flops_of(method, variables):
 def test_as_many_flops_as_m_lep_and_c():
   config = make_config('baseline_matched_flops', lep_units=64)
   made = make_method('impactx', config)
-  wide, _ = make_method('baseline_matched_flops', config)
-  a, _ = make_method('baseline', config)
-  found = flops_of(wide, init(wide))
+  wide = make_method('baseline_matched_flops', config)
+  a = make_method('baseline', config)
+  found = flops_of(*wide)
   # As closely as whole channels of LeNet-5's six allow.
-  assert found == pytest.approx(flops_of(made[0], init(*made)), rel=0.06)
-  assert found > 1.5 * flops_of(a, init(a))
+  assert found == pytest.approx(flops_of(*made), rel=0.06)
+  assert found > 1.5 * flops_of(*a)
 
 
 # --- Trained further ----------------------------------------------------------

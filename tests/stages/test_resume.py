@@ -64,7 +64,9 @@ def run(stage, data_dir, workdir) -> subprocess.CompletedProcess:
       [sys.executable, '-c', SCRIPT, stage, data_dir, str(workdir)],
       capture_output=True,
       text=True,
-      env={**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '0'},
+      env={
+          **os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '0', 'XLA_FLAGS': '',
+      },
       check=False,
   )
 
