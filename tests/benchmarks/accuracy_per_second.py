@@ -13,27 +13,27 @@ captum runs in an environment of its own, which is made for it with
 --peers=shap,captum (or is given, with --peer_python); all of them have the same
 cores. Each explains once before it is timed.
 
-The last line is `error_at_2000=… seconds=… shap_error_at_2000=…
-shap_seconds=…`: of the explainer of each that is nearest at 2,000 evaluations.
+The last lines are the differences in error, paired by image, of our Kernel SHAP
+to each other at 2,000 evaluations, with 95 % bootstrap intervals, and
+`error_at_2000=… seconds=… shap_error_at_2000=… shap_seconds=…`, of ours and
+shap's that is nearest there.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import subprocess
-import sys
-import tempfile
 import time
 
 import attribution
 from attribution import maskers
 from attribution import model_fn
-from attribution.errors import InputError
 from attribution.explainers import regions as region_lib
+from attribution.metrics import intervals
 from impactx_jax.report import console
 import jax
 from matplotlib import figure
+from matplotlib import ticker
 import numpy as np
 import shap
 from tests.benchmarks import common
@@ -43,6 +43,8 @@ GRID = 4
 CELLS = region_lib.cells(32, 32, GRID)[0]
 BUDGETS = (50, 100, 250, 500, 1000, 2000, 4000)
 SCALED = ('RISE',)  # Not in the scale of the score.
+BEST = 'Kernel SHAP'  # Of ours, compared with the others
+AT = (1982, 2000)  # at so many evaluations.
 
 
 def ours(images, labels, params):
@@ -139,27 +141,18 @@ def shaps(images, labels, params):
 
 def captums(images, labels, params, python):
   """Yields the same of captum's explainers."""
-  with tempfile.TemporaryDirectory() as folder:
-    folder = pathlib.Path(folder)
-    common.save_params(str(folder), params)
-    np.savez(
-        folder / 'data.npz', images=images, labels=labels, regions=CELLS,
-        hidden=np.asarray(maskers.BLUR.background(images)),
-    )
-    (folder / 'asked.json').write_text(json.dumps({
-        'budgets': BUDGETS, 'threads': len(os.sched_getaffinity(0)),
-    }))
-    script = pathlib.Path(__file__).with_name('captum_process.py')
-    subprocess.run([python, script, folder], check=True)
-    scores = np.asarray(jax.jit(common.score_fn)(params, images))
-    gap = np.abs(np.load(folder / 'scores.npy') - scores).max()
-    if gap > 1e-4:
-      raise RuntimeError(f'The networks differ by {gap:.1e}.')
-    values = np.load(folder / 'values.npz')
-    seconds = json.loads((folder / 'seconds.json').read_text())
-    for key, found in seconds.items():
-      name, _, budget = key.partition('/')
-      yield f'captum {name}', int(budget), values[key], found / len(images)
+  values, seconds = common.ask_captum(
+      python, params,
+      {'images': images, 'labels': labels, 'regions': CELLS,
+       'hidden': np.asarray(maskers.BLUR.background(images))},
+      {'budgets': BUDGETS},
+  )
+  common.check_scores(
+      values, np.asarray(jax.jit(common.score_fn)(params, images))
+  )
+  for key, found in seconds.items():
+    name, _, budget = key.partition('/')
+    yield f'captum {name}', int(budget), values[key], found / len(images)
 
 
 def error(name, values, exact):
@@ -192,20 +185,13 @@ def draw(rows, path):
   ):
     axis.set(xscale='log', yscale='log', xlabel=label)
     axis.grid(alpha=0.3, which='both')
+  axes[0].yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+  axes[0].yaxis.set_major_formatter(ticker.FormatStrFormatter('%g'))
+  axes[0].yaxis.set_minor_formatter(ticker.NullFormatter())
   axes[0].set_ylabel('distance from exact Shapley values / their length')
   handles, labels = axes[0].get_legend_handles_labels()
   drawn.legend(handles, labels, loc='outside right center', frameon=False)
   drawn.savefig(path, dpi=150)
-
-
-def peer(folder):
-  """Makes an environment with captum, and returns its Python."""
-  subprocess.run([sys.executable, '-m', 'venv', folder], check=True)
-  python = f'{folder}/bin/python'
-  subprocess.run(
-      [python, '-m', 'pip', 'install', '-q', 'torch', 'captum'], check=True
-  )
-  return python
 
 
 def main() -> None:
@@ -249,9 +235,7 @@ def main() -> None:
   if 'shap' in peers:
     found += shaps(images, labels, params)
   if 'captum' in peers:
-    with tempfile.TemporaryDirectory() as folder:
-      python = arguments.peer_python or peer(folder)
-      found += captums(images, labels, params, python)
+    found += captums(images, labels, params, arguments.peer_python)
   rows = []
   for name, evaluations, values, seconds in found:
     errors = error(name, values, exact)
@@ -260,6 +244,7 @@ def main() -> None:
         'error': float(np.median(errors)),
         'low': float(np.quantile(errors, 0.25)),
         'high': float(np.quantile(errors, 0.75)),
+        'errors': errors.round(5).tolist(),
     })
   cores = len(os.sched_getaffinity(0))
   print(
@@ -281,28 +266,31 @@ def main() -> None:
   if arguments.figure:
     draw(rows, arguments.figure)
 
-  def nearest(peer):
-    mine = [
-        row for row in rows
-        if row['evaluations'] in (1984, 2000) and row['name'] not in SCALED
-        and row['name'].startswith('shap') == peer
-        and not row['name'].startswith('captum')
-    ]
+  there = [row for row in rows if row['evaluations'] in AT]
+  ours_there = next(row for row in there if row['name'] == BEST)
+  for row in there:
+    if row is not ours_there:
+      between = intervals.bootstrap_interval(
+          np.subtract(ours_there['errors'], row['errors'])
+      )
+      print(
+          f'{BEST} - {row["name"]}: {between.mean:+.3f} '
+          f'[{between.low:+.3f}, {between.high:+.3f}]'
+      )
+
+  def nearest(start):
+    mine = [row for row in there if row['name'].startswith(start)]
     return min(mine, key=lambda row: row['error'])
 
-  line = ' '.join(
+  compared = {'': ours_there}
+  if 'shap' in peers:
+    compared['shap_'] = nearest('shap ')
+  print(' '.join(
       f'{prefix}error_at_2000={row["error"]:.3f} '
       f'{prefix}seconds={row["seconds"]:.4f}'
-      for prefix, row in (
-          ('', nearest(False)),
-          *([('shap_', nearest(True))] if 'shap' in peers else []),
-      )
-  )
-  print(line)
+      for prefix, row in compared.items()
+  ))
 
 
 if __name__ == '__main__':
-  try:
-    main()
-  except InputError as problem:
-    sys.exit(f'{problem}')
+  main()

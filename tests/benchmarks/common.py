@@ -1,6 +1,11 @@
 """A trained LeNet-5 and images for the benchmarks, without TensorFlow."""
 
+import json
+import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 
 from impactx_jax import methods
 from impactx_jax.configs import common as recipes
@@ -98,3 +103,42 @@ def load_params(folder: str):
   return jax.tree_util.tree_map_with_path(
       lambda path, _: stored[jax.tree_util.keystr(path)], shapes
   )
+
+
+def ask_captum(
+    python: str, params, data: dict[str, np.ndarray], asked: dict
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+  """Runs `captum_process` on a network and images.
+
+  Args:
+    python: Of an environment with captum; '' to make one.
+    params: Of the network.
+    data: Arrays, by name.
+    asked: What to do; see there.
+
+  Returns:
+    The arrays that it found, and seconds, by name.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    if not python:
+      make = [sys.executable, '-m', 'venv', f'{folder}/env']
+      subprocess.run(make, check=True)
+      python = f'{folder}/env/bin/python'
+      install = [python, '-m', 'pip', 'install', '-q', 'torch', 'captum']
+      subprocess.run(install, check=True)
+    folder = pathlib.Path(folder)
+    save_params(str(folder), params)
+    np.savez(folder / 'data.npz', **data)
+    asked = asked | {'threads': len(os.sched_getaffinity(0))}
+    (folder / 'asked.json').write_text(json.dumps(asked))
+    script = pathlib.Path(__file__).with_name('captum_process.py')
+    subprocess.run([python, script, folder], check=True)
+    seconds = json.loads((folder / 'seconds.json').read_text())
+    return dict(np.load(folder / 'values.npz')), seconds
+
+
+def check_scores(values: dict[str, np.ndarray], scores: np.ndarray) -> None:
+  """Raises RuntimeError if the network there is not the one here."""
+  gap = np.abs(values['scores'] - scores).max()
+  if gap > 1e-4:
+    raise RuntimeError(f'The scores of the two networks differ by {gap:.1e}.')
