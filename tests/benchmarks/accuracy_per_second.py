@@ -20,6 +20,7 @@ shap's that is nearest there.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -174,14 +175,14 @@ def draw(rows, path):
     style = {
         'shap': ('--', 's'), 'captum': (':', '^'),
     }.get(name.split()[0], ('-', 'o'))
-    for axis, key in zip(axes, ('evaluations', 'seconds'), strict=True):
+    for axis, key in zip(axes, ('evaluations', 'ms'), strict=True):
       axis.plot(
           [row[key] for row in mine], [row['error'] for row in mine],
           linestyle=style[0], marker=style[1], markersize=4,
           color=f'C{i % 10}', label=name,
       )
   for axis, label in zip(
-      axes, ('model evaluations an image', 'seconds an image'), strict=True
+      axes, ('model evaluations an image', 'milliseconds an image'), strict=True
   ):
     axis.set(xscale='log', yscale='log', xlabel=label)
     axis.grid(alpha=0.3, which='both')
@@ -240,7 +241,7 @@ def main() -> None:
   for name, evaluations, values, seconds in found:
     errors = error(name, values, exact)
     rows.append({
-        'name': name, 'evaluations': evaluations, 'seconds': seconds,
+        'name': name, 'evaluations': evaluations, 'ms': 1e3 * seconds,
         'error': float(np.median(errors)),
         'low': float(np.quantile(errors, 0.25)),
         'high': float(np.quantile(errors, 0.75)),
@@ -254,20 +255,16 @@ def main() -> None:
   )
   print(console.table(
       ['explainer', 'evaluations', 'ms an image', 'error', 'middle half'],
-      [[row['name'], f'{row["evaluations"]:,}', f'{1e3 * row["seconds"]:.2f}',
+      [[row['name'], f'{row["evaluations"]:,}', f'{row["ms"]:.2f}',
         f'{row["error"]:.3f}', f'{row["low"]:.3f} to {row["high"]:.3f}']
        for row in rows],
   ))
-  if arguments.out:
-    pathlib.Path(arguments.out).write_text(json.dumps({
-        'cores': cores, 'jax': jax.__version__, 'shap': shap.__version__,
-        'images': len(images), 'accuracy': float(right), 'rows': rows,
-    }, indent=1) + '\n')
   if arguments.figure:
     draw(rows, arguments.figure)
 
   there = [row for row in rows if row['evaluations'] in AT]
   ours_there = next(row for row in there if row['name'] == BEST)
+  differences = []
   for row in there:
     if row is not ours_there:
       between = intervals.bootstrap_interval(
@@ -277,6 +274,14 @@ def main() -> None:
           f'{BEST} - {row["name"]}: {between.mean:+.3f} '
           f'[{between.low:+.3f}, {between.high:+.3f}]'
       )
+      differences.append({'to': row['name']} | dataclasses.asdict(between))
+
+  if arguments.out:
+    pathlib.Path(arguments.out).write_text(json.dumps({
+        'cores': cores, 'jax': jax.__version__, 'shap': shap.__version__,
+        'images': len(images), 'accuracy': float(right), 'rows': rows,
+        'differences': differences,
+    }, indent=1) + '\n')
 
   def nearest(start):
     mine = [row for row in there if row['name'].startswith(start)]
@@ -287,7 +292,7 @@ def main() -> None:
     compared['shap_'] = nearest('shap ')
   print(' '.join(
       f'{prefix}error_at_2000={row["error"]:.3f} '
-      f'{prefix}seconds={row["seconds"]:.4f}'
+      f'{prefix}seconds={row["ms"] / 1e3:.4f}'
       for prefix, row in compared.items()
   ))
 
