@@ -58,7 +58,8 @@ class Explainer:
       by memory.
     grid: Cells a side; for 'partition_grid' a power of two.
     num_regions: The largest number of regions an image has, where they are
-      given; None for that of each call, which compiles anew for another one.
+      given; None for that of each call, which compiles anew for another one,
+      and on which the map of an image that has fewer depends.
     integration_steps: Gradients an image for 'integrated_gradients',
       'expected_gradients' and 'smooth_grad'.
     baselines: float32 [M, H, W, C], such as a hundred training images: where
@@ -96,15 +97,30 @@ class Explainer:
   layers: Layers | None = None
   seed: int = 0
   _score: model_fn.ScoreOfAny = dataclasses.field(init=False, repr=False)
+  _starts: Baselines | None = dataclasses.field(init=False, repr=False)
 
   def __post_init__(self):
     """Checks the options."""
     frameworks.check(self.score_fn)
     object.__setattr__(self, '_score', self._wrapped(self.score_fn))
+    object.__setattr__(self, '_starts', self._checked_baselines())
+    check_at_least('max_evals', self.max_evals, 2)
+    if self.images_per_step is not None:
+      check_at_least('images_per_step', self.images_per_step, 1)
     if self.num_regions is not None:
       check_at_least('num_regions', self.num_regions, 1)
       self._check_takes_regions()
-    self._explain(self.num_regions or 0)
+    try:
+      self._explain(self.num_regions or 0)
+    except InputError as error:
+      # Of regions that come later, the budget may be enough.
+      if error.argument != 'max_evals' or not self._takes_regions:
+        raise
+
+  @property
+  def hides(self) -> Masker:
+    """What stands in for hidden pixels."""
+    return Masker(self.masker, self.blur_kernel or 0, self.mask_value)
 
   @property
   def evaluations(self) -> int:
@@ -153,27 +169,30 @@ class Explainer:
     if self.channels_first and images.ndim == 4:
       images = np.moveaxis(images, 1, 3)
     batched.check_inputs(images, labels)
-    explain, given = self._explain(self.num_regions or 0), ()
+    given, count = (), self.num_regions or 0
     if regions is not None:
       self._check_takes_regions()
-      given = region_lib.checked(regions, images, self.num_regions)
-      explain = self._explain(self.num_regions or int(given.max(initial=0)) + 1)
-      given = given,
+      places = region_lib.checked(regions, images, self.num_regions)
+      given, count = (places,), count or int(places.max(initial=0)) + 1
     elif self.num_regions is not None:
       raise InputError(
           f'The explainer was made for {self.num_regions} regions: give them '
-          'with the images and labels, as regions=.', 'regions',
+          'with the images and labels, as regions=.'
       )
+    explain = self._explain(count)
     if len(images):
       self._check_score(images)
     maps = explain(self.variables, images, labels, *given)
     finite = np.isfinite(maps).all(axis=tuple(range(1, maps.ndim)))
     if not finite.all():
       raise InputError(
-          f'The map of image {np.argmin(finite)} is not finite: the scoring '
-          'function gives NaN or infinity where a part of the image is hidden '
-          '(a logarithm of 0, a division by a standard deviation of 0?). Add a '
-          'small number there, or take another masker.', 'masker', 'NAME',
+          f'The map of image {np.argmin(finite)} is not finite, for '
+          + ('the scoring function gives NaN or infinity where a part of the '
+             'image is hidden' if 'masker' in explainers.options_of(
+                 self.explainer
+             ) else 'the gradient of the scoring function is not')
+          + ' (a logarithm of 0, a division by a standard deviation of 0?). '
+          'Add a small number there, or take another masker or explainer.'
       )
     return np.moveaxis(maps, 3, 1) if self.channels_first else maps
 
@@ -184,28 +203,17 @@ class Explainer:
 
   def _explain(self, num_regions: int) -> Explain:
     """Returns what explains; the same one for the same options."""
-    baselines = self.baselines
-    if baselines is not None:
-      baselines = np.asarray(baselines, np.float32)
-      if self.channels_first and baselines.ndim == 4:
-        baselines = np.moveaxis(baselines, 1, 3)
-      if baselines.ndim != 4 or not len(baselines):
-        raise InputError(
-            f'The baselines are of shape {baselines.shape}: give one image or '
-            'more, [M, H, W, C].', 'baselines',
-        )
-      baselines = Baselines(baselines.shape, baselines.tobytes())
     options = {'num_regions': num_regions} if num_regions else {}
     return explainers.create(
         self.explainer,
         self._score,
-        masker=Masker(self.masker, self.blur_kernel or 0, self.mask_value),
+        masker=self.hides,
         max_evals=self.max_evals,
         batch_size=self.batch_size,
         images_per_step=self.images_per_step,
         grid=self.grid,
         integration_steps=self.integration_steps,
-        baselines=baselines,
+        baselines=self._starts,
         noise=self.noise,
         layer=self.layer,
         layers=self.layers and Layers(*map(self._wrapped, self.layers)),
@@ -213,9 +221,37 @@ class Explainer:
         **options,
     )
 
+  def _checked_baselines(self) -> Baselines | None:
+    """Returns the baselines as explainers take them."""
+    if self.baselines is None:
+      return None
+    starts = np.asarray(self.baselines)
+    if starts.dtype.kind != 'f' or not np.isfinite(starts).all():
+      raise InputError(
+          'Baselines must be finite floats, in the range of the images; these '
+          f'are {starts.dtype}.', 'baselines',
+      )
+    if starts.ndim != 4 or not len(starts):
+      raise InputError(
+          f'The baselines are of shape {starts.shape}: give one image or more, '
+          f'{self._layout("M")}.', 'baselines',
+      )
+    if self.channels_first:
+      starts = np.moveaxis(starts, 1, 3)
+    return Baselines(starts.shape, starts.astype(np.float32).tobytes())
+
+  def _layout(self, count: str) -> str:
+    return f'[{count}, C, H, W]' if self.channels_first else (
+        f'[{count}, H, W, C]'
+    )
+
+  @property
+  def _takes_regions(self) -> bool:
+    return 'num_regions' in explainers.options_of(self.explainer)
+
   def _check_takes_regions(self) -> None:
     """Raises InputError for an explainer that knows no regions."""
-    if 'num_regions' not in explainers.options_of(self.explainer):
+    if not self._takes_regions:
       allowed = sorted(
           name for name in explainers.EXPLAINERS
           if 'num_regions' in explainers.options_of(name)
@@ -263,7 +299,4 @@ def explain(
   Raises:
     InputError: a ValueError, for arguments that do not fit.
   """
-  if regions is not None and np.asarray(regions).dtype.kind in 'iu':
-    largest = int(np.max(regions, initial=0)) + 1
-    options = {'num_regions': largest} | options
   return Explainer(score_fn, **options)(images, labels, regions)

@@ -82,18 +82,24 @@ def check(score_fn: Any) -> None:
 
 
 def untraceable(
-    shape: tuple[int, int, int], error: Exception
+    shape: tuple[int, int, int],
+    error: Exception,
+    given: frozenset[str] = frozenset(),
 ) -> InputError:
   """Returns the error for a scoring function that JAX cannot trace.
 
   Args:
     shape: H, W, C of the images.
     error: That it raised.
+    given: Options that are set, which no cure need advise.
   """
   said = str(error).strip().split('\n')[0].rstrip('.')
   said = f'{type(error).__name__}: {said}'
   text = f'{type(error).__name__}: {error}'
-  cures = [cure for sign, cure in CURES.items() if sign in text]
+  cures = [
+      cure for sign, cure in CURES.items()
+      if sign in text and not any(f'{option}=' in cure for option in given)
+  ]
   cure = cures[0] if cures else (
       'It must be a pure function that computes with jax.numpy, of images '
       'float32 [B, H, W, C], after the variables where variables are given, to '

@@ -13,6 +13,7 @@ from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainer import Explainer
 from attribution.explainers import batched
+from attribution.explainers import options_of
 from attribution.learning import Learned
 from attribution.maskers import Masker
 from attribution.measured import MEASURES
@@ -111,6 +112,7 @@ def measure(
     _check_map(images, name, values)
   masks = None if masks is None else _as_masks(masks, images)
   masker = Masker(masker) if isinstance(masker, str) else masker
+  _check_makers(makers, masker)
   score = model_fn.ScoreOfAny(
       score_fn, takes_variables=variables is not None
   )
@@ -242,6 +244,25 @@ def _check_options(
           f'The explainer {name!r} has no variables that could be shuffled, as '
           'randomisation needs: give attribution.Explainer(score_fn, variables='
           'variables), or measure without variables.'
+      )
+
+
+def _check_makers(makers, masker: Masker) -> None:
+  """Raises InputError for explainers that look at other images than this."""
+  for name, explainer in makers.items():
+    if not isinstance(explainer, Explainer):
+      continue
+    if explainer.channels_first or explainer.num_regions is not None:
+      raise InputError(
+          f'The explainer {name!r} has channels_first or num_regions; give one '
+          'of images [N, H, W, C] without regions, or its maps instead.'
+      )
+    takes_masker = 'masker' in options_of(explainer.explainer)
+    if takes_masker and explainer.hides != masker:
+      raise InputError(
+          f'The explainer {name!r} hides by {explainer.hides}, and what is '
+          f'measured by {masker}: its maps would not sum to the change that is '
+          f'measured. Give masker={explainer.hides}, or another explainer.'
       )
 
 

@@ -53,6 +53,15 @@ class ScoreOfAny:
       own = id(fn)
     self._key = takes_variables, channels_first, own
 
+  @property
+  def given(self) -> frozenset[str]:
+    """Which of the options `variables` and `channels_first` are set."""
+    options = {
+        'variables': self._takes_variables,
+        'channels_first': self._channels_first,
+    }
+    return frozenset(name for name, is_set in options.items() if is_set)
+
   def __call__(self, variables: Variables, images: jax.Array) -> jax.Array:
     """Scores images."""
     if self._channels_first:
@@ -137,7 +146,8 @@ def inspect(
   except InputError:
     raise
   except Exception as error:
-    raise frameworks.untraceable(shape, error) from error
+    given = getattr(score_fn, 'given', frozenset())
+    raise frameworks.untraceable(shape, error, given) from error
 
 
 @functools.lru_cache(maxsize=KEPT)

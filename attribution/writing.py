@@ -14,7 +14,6 @@ from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainer import Explainer
 from attribution.explainers import batched
-from attribution.maskers import Masker
 from etils import epath
 import jax
 import numpy as np
@@ -80,6 +79,11 @@ def write_maps(
         'Shards keep images [N, H, W, C] and maps of pixels or of cells: give '
         'an explainer without channels_first and num_regions.'
     )
+  if explainer.layers is not None and not model:
+    raise InputError(
+        'The functions of layers= have no digest by which other maps could be '
+        "told from these: give model='name', another one for other layers."
+    )
   check_at_least('shard_size', shard_size, 1)
   examples = _examples(data)
   images, classes = examples['image'], examples['classes']
@@ -106,10 +110,7 @@ def write_maps(
       service.MapMaker(
           explain=explainer,
           score=score,
-          background=Masker(
-              explainer.masker, explainer.blur_kernel or 0,
-              explainer.mask_value,
-          ).background,
+          background=explainer.hides.background,
           evaluations=explainer.evaluations,
           chunk=min(few, shard_size) if cpu else shard_size,
           complete=explainers.find(explainer.explainer).complete,

@@ -33,6 +33,7 @@ from attribution.explainers.controls import random_map
 from attribution.explainers.gradients import Baselines as Baselines
 from attribution.explainers.gradients import Layers as Layers
 from attribution.explainers.partition import partition
+from attribution.explainers.partition import partition_evaluations
 from attribution.explainers.partition import program as partition_program
 from attribution.explainers.partition_grid import partition_grid
 from attribution.explainers.partition_grid import program as grid_program
@@ -56,7 +57,7 @@ def _of_program(
 EXPLAINERS: dict[str, Spec] = {
     'partition': Spec(
         partition, 'SHAP', partition_program, complete=True,
-        evaluations=lambda max_evals, **options: max_evals,
+        evaluations=partition_evaluations,
     ),
     'partition_grid': Spec(
         partition_grid, 'Owen values on a grid', grid_program, complete=True,

@@ -113,7 +113,7 @@ def masked_scorer(
 
 
 def tree_program(
-    credit: Callable[[PartitionTree, ScoreMasks], jax.Array],
+    credit: Callable[[PartitionTree, ScoreMasks, jax.Array], jax.Array],
     score_fn: ScoreFn,
     masker: Masker,
     num_regions: int = 0,
@@ -121,8 +121,9 @@ def tree_program(
   """Makes a program of what scores the masks of the partition tree.
 
   Args:
-    credit: Takes the tree of the images and what scores its masks; gives the
-      credit of each node, float32 [N, M, K'], which its features share.
+    credit: Takes the tree of the images, what scores its masks, and bool
+      [1 or N, M], which nodes have more than one feature; gives the credit of
+      each node, float32 [N, M, K'], which its features share.
     score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
     masker: One that has a background.
     num_regions: Of the user's regions, whose numbers the tree halves as if they
@@ -145,12 +146,17 @@ def tree_program(
     )
     if regions is None:
       tree = partition_tree.build_tree(shape)
-      return partition_tree.spread(tree, credit(tree, score_masks))
+      sizes = jnp.asarray(tree.sizes)[None]
+      return partition_tree.spread(
+          tree, sizes, credit(tree, score_masks, sizes > 1)
+      )
     tree = partition_tree.build_tree((1, num_regions, 1))
+    there = region_lib.there(regions, num_regions)
+    sizes = partition_tree.sizes_of(tree, there)
     found = partition_tree.spread(
-        tree, credit(tree, score_masks), region_lib.there(regions, num_regions)
-    )
-    return region_lib.spread(found[:, 0, :, 0], regions, shape[2])
+        tree, sizes, credit(tree, score_masks, sizes > 1)
+    )[:, 0, :, 0] * there[..., None]
+    return region_lib.spread(found, regions, shape[2])
 
   return program
 

@@ -5,6 +5,7 @@ Each function builds a program, see `batched`.
 
 from collections.abc import Callable
 import functools
+import numbers
 from typing import NamedTuple
 
 from attribution import maskers
@@ -150,8 +151,12 @@ def expected_gradients(
     order, place = jax.vmap(jax.vmap(
         lambda key: jax.random.permutation(key, count)
     ))(jax.random.split(keys[1], (2, rounds)))
-    place = (place + jax.random.uniform(keys[2], place.shape)) / count
-    shares = (stretch + place) / rounds
+    order = order.ravel()[:integration_steps]
+    # In that order, each gradient on its own part of the way.
+    rank = (stretch * count + place).ravel()[:integration_steps]
+    rank = rank.argsort().argsort()
+    shift = jax.random.uniform(keys[2], (integration_steps,))
+    shares = (rank + shift) / integration_steps
 
     def add(total, step):
       share, chosen = step
@@ -161,8 +166,7 @@ def expected_gradients(
       return total + (images - start)[..., None] * gradient, None
 
     zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
-    steps = [x.ravel()[:integration_steps] for x in (shares, order)]
-    return lax.scan(add, zeros, steps)[0] / integration_steps
+    return lax.scan(add, zeros, (shares, order))[0] / integration_steps
 
   return program
 
@@ -187,9 +191,9 @@ def smooth_grad(
     InputError: for settings that cannot be met.
   """
   check_at_least('integration_steps', integration_steps, 1)
-  if not 0 <= noise < float('inf'):
+  if not isinstance(noise, numbers.Real) or not 0 <= noise < float('inf'):
     raise InputError(
-        f'noise is {noise}; it must be 0 or more.', 'noise', 'X'
+        f'noise is {noise!r}; it must be a number, 0 or more.', 'noise', 'X'
     )
 
   def program(variables, images, classes):
@@ -222,8 +226,13 @@ def grad_cam(
       'Conv_1' or 'block_4/conv'.
 
   Raises:
-    InputError: without either.
+    InputError: without either, or with both.
   """
+  if layers is not None and layer:
+    raise InputError(
+        f'Both layer={layer!r} and layers are given, and each says where the '
+        'model is cut: give one.', 'layer',
+    )
   if layers is None and not layer:
     raise InputError(
         "The explainer 'grad_cam' needs the convolution whose channels it "
@@ -236,17 +245,16 @@ def grad_cam(
   def program(variables, images, classes):
     count, height, width, channels = images.shape
     if layers is None:
-      tap = functools.partial(
-          linen.tap, score_fn, layer, variables, images
-      )
-      features = tap()[1].astype(jnp.float32)
+      tap = functools.partial(linen.tap, score_fn, layer, variables, images)
+      features = tap()[1]
 
       def score(features):
         return tap(features)[0]
 
     else:
-      features = layers.features(variables, images).astype(jnp.float32)
+      features = layers.features(variables, images)
       score = functools.partial(layers.scores, variables)
+    features = features.astype(jnp.float32)
     if features.ndim != 4:
       raise InputError(
           'Grad-CAM weighs the channels of a convolution, features '

@@ -42,11 +42,15 @@ def tap(
       return next_function(*arguments, **options)
     path = '/'.join(context.module.path)
     called.append(path)
-    if path != layer or output is None:
-      found = next_function(*arguments, **options)
-    else:
-      found = output
+    found = next_function(*arguments, **options)
     if path == layer:
+      if not isinstance(found, jax.Array):
+        raise InputError(
+            f'The layer {layer!r} gives a {type(found).__name__}, not one '
+            'array. Name a layer inside it.', 'layer', 'NAME',
+        )
+      if output is not None:
+        found = output.astype(found.dtype)
       given.append(found)
     return found
 
@@ -55,16 +59,28 @@ def tap(
     scores = score_fn(variables, images)
   if len(given) > 1:
     raise InputError(
-        f'The layer {layer!r} is called {len(given)} times for an image, and '
-        'an explanation is of one call. Name a layer around it or after it.',
-        'layer', 'NAME',
+        f'The layer {layer!r} is called more than once, and an explanation is '
+        'of one call. Name a layer around it or after it.', 'layer', 'NAME',
     )
   if not any(called):
     raise InputError(
         f'There is no layer {layer!r}, for the scoring function calls no Flax '
-        'Linen module. Of another model give the model cut after the '
-        'convolution, layers=Layers(features, scores).', 'layers',
+        'Linen module that can be seen (one inside jax.checkpoint cannot). '
+        'Give the model cut after the convolution, layers=Layers(features, '
+        'scores).', 'layers',
     )
   if not given:
     raise unknown_choice('layer', layer, filter(None, called), 'layer')
+  # JAX says so itself only when all is traced, and not of which layer.
+  if output is None and _trace_of(given[0]) is not _trace_of(scores):
+    raise InputError(
+        f'The layer {layer!r} lies inside nn.remat, vmap or a scan, which it '
+        'cannot be seen through. Name a layer outside, or give the model cut '
+        'after the convolution, layers=Layers(features, scores).', 'layer',
+        'NAME',
+    )
   return scores, given[0]
+
+
+def _trace_of(array: jax.Array) -> object:
+  return getattr(array, '_trace', None)

@@ -32,6 +32,10 @@ def occlusion(
     masker: What stands in for what is hidden.
     grid: Cells a side.
     num_regions: How many the user gives, at most; 0 for cells.
+
+  Returns:
+    Of variables, images, classes and, where there are any, regions; see
+    `batched`.
   """
   players = regions.number(grid, num_regions)
 
@@ -64,6 +68,10 @@ def rise(
     grid: Points a side, between which the mask is linear.
     max_evals: Masks.
     seed: Of the draws.
+
+  Returns:
+    Of variables, images, classes and, where there are any, regions; see
+    `batched`.
   """
   check_at_least('grid', grid, 1)
   check_at_least('max_evals', max_evals, 2)

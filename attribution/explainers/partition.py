@@ -14,6 +14,7 @@ batch; the map keeps its sum, and changes inside those entries' boxes.
 """
 
 import math
+from typing import Any
 from typing import NamedTuple
 
 from attribution import maskers
@@ -117,13 +118,27 @@ def program(
   check_at_least('max_evals', max_evals, 2)
   check_at_least('batch_size', batch_size, 1)
   budget = -(-(max_evals - 2) // 2)
-  if 0 < num_regions <= FEW and 2**num_regions <= max_evals:
+  if _all_sets(num_regions, max_evals):
     return exact_shap(score_fn, masker=masker, num_regions=num_regions)
 
-  def credit_of(tree, score_masks):
-    return _best_first(tree, score_masks, _expansions(batch_size), budget)
+  def credit_of(tree, score_masks, several):
+    return _best_first(
+        tree, score_masks, several, _expansions(batch_size), budget
+    )
 
   return batched.tree_program(credit_of, score_fn, masker, num_regions)
+
+
+def partition_evaluations(
+    *, max_evals: int, num_regions: int, **options: Any
+) -> int:
+  """Returns all sets of few regions, or the budget."""
+  del options
+  return 2**num_regions if _all_sets(num_regions, max_evals) else max_evals
+
+
+def _all_sets(num_regions: int, max_evals: int) -> bool:
+  return 0 < num_regions <= FEW and 2**num_regions <= max_evals
 
 
 def _expansions(batch_size: int) -> int:
@@ -173,13 +188,18 @@ class _Expansion(NamedTuple):
 
 
 def _best_first(
-    tree: PartitionTree, score_masks: ScoreMasks, expansions: int, budget: int
+    tree: PartitionTree,
+    score_masks: ScoreMasks,
+    several: jax.Array,
+    expansions: int,
+    budget: int,
 ) -> jax.Array:
   """Runs the best-first recursion for a batch of images.
 
   Args:
     tree: Of the images.
     score_masks: Scores their masks.
+    several: bool [1 or N, M], which nodes have more than one feature.
     expansions: P, the entries expanded between two looks at the queue.
     budget: How many entries may be expanded for an image.
 
@@ -208,7 +228,11 @@ def _best_first(
   def priority_of(nodes, f00, f11):
     change = jnp.max(jnp.abs(f11 - f00), axis=-1)
     priority = change * jnp.asarray(weights)[nodes]
-    return jnp.where(jnp.asarray(inner)[nodes], priority, LEAF)
+    if len(several) == 1:
+      can_split = several[0][nodes]
+    else:
+      can_split = jax.vmap(lambda own, nodes: own[nodes])(several, nodes)
+    return jnp.where(can_split, priority, LEAF)
 
   def start(f00, f11):
     nodes, contexts = (

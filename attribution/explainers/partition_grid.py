@@ -9,6 +9,7 @@ depends on nothing but the image.
 from typing import NamedTuple
 
 from attribution import maskers
+from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers import partition_tree
@@ -80,7 +81,8 @@ def program(
   Raises:
     InputError: for settings that cannot be met.
   """
-  if grid < 1 or grid & (grid - 1):
+  check_at_least('grid', grid, 1)
+  if grid & (grid - 1):
     raise InputError(
         f'The grid has {grid} cells a side; it must be a power of two.',
         'grid',
@@ -88,7 +90,8 @@ def program(
     )
   splits = 2 * (grid.bit_length() - 1)
 
-  def credit_of(tree, score_masks):
+  def credit_of(tree, score_masks, several):
+    del several
     pixels = np.prod(tree.boxes[:, 1, :2] - tree.boxes[:, 0, :2], axis=1)
     expanded = (tree.depths < splits) & (pixels > 1)
     plan = exact_plan(tree, expanded)

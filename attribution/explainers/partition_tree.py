@@ -294,32 +294,39 @@ def visibility_keys(
   return rows, columns.reshape(*columns.shape[:-2], -1)
 
 
+def sizes_of(tree: PartitionTree, there: jax.Array) -> jax.Array:
+  """Counts the features of each node that an image has.
+
+  Args:
+    tree: Of one row, (1, W, 1).
+    there: bool [N, W], which features an image has.
+
+  Returns:
+    int32 [N, M].
+  """
+  before = jnp.pad(jnp.cumsum(there, axis=1), ((0, 0), (1, 0)))
+  first, end = tree.boxes[:, :, 1].T
+  return before[:, end] - before[:, first]
+
+
 def spread(
-    tree: PartitionTree, credit: jax.Array, there: jax.Array | None = None
+    tree: PartitionTree, sizes: jax.Array, credit: jax.Array
 ) -> jax.Array:
   """Hands the credit of every node down to its features, in equal parts.
 
   Args:
     tree: Of the images.
+    sizes: int [1 or N, M], among how many features a node's credit is shared.
     credit: float32 [N, M, K'].
-    there: bool [N, W], which features an image has, of a tree of one row; None
-      for all.
 
   Returns:
     float32 [N, H, W, C, K'].
   """
-  sizes = jnp.asarray(tree.sizes, jnp.float32)[:, None]
-  if there is not None:
-    before = jnp.pad(jnp.cumsum(there, axis=1), ((0, 0), (1, 0)))
-    first, end = tree.boxes[:, :, 1].T
-    sizes = jnp.maximum(before[:, end] - before[:, first], 1)[..., None]
-  share = credit / sizes
+  share = credit / jnp.maximum(sizes, 1).astype(jnp.float32)[..., None]
   starts = tree.level_starts
   levels = [share[:, :1]]
   for above, start, stop in zip(starts, starts[1:-1], starts[2:], strict=False):
     parents = tree.parents[start:stop] - above
     levels.append(share[:, start:stop] + levels[-1][:, parents])
   shares = jnp.concatenate(levels, axis=1)[:, tree.leaves]
-  if there is not None:
-    shares *= there[..., None]
   return shares.reshape(-1, *tree.shape, credit.shape[-1])

@@ -1,8 +1,9 @@
 """Shapley values of the regions of an image: by draws, and of all sets.
 
 The regions are the user's, or the cells of a grid. What is drawn depends on the
-seed alone, so that the map of an image is the same whatever images are
-explained beside it. Each function builds a program, see `batched`.
+seed and on the number of regions alone, so that the map of an image is the same
+whatever images are explained beside it. Each function builds a program, see
+`batched`.
 """
 
 import itertools
@@ -47,6 +48,10 @@ def permutation_shap(
     num_regions: How many the user gives, at most; 0 for cells.
     max_evals: Images that are scored, at most.
     seed: Of the draws.
+
+  Returns:
+    Of variables, images, classes and, where there are any, regions; see
+    `batched`.
 
   Raises:
     InputError: for a budget that is not enough for one pair.
@@ -111,6 +116,10 @@ def kernel_shap(
     max_evals: Images that are scored, at most.
     seed: Of the draws.
 
+  Returns:
+    Of variables, images, classes and, where there are any, regions; see
+    `batched`.
+
   Raises:
     InputError: for a budget of fewer sets than there are regions.
   """
@@ -121,32 +130,54 @@ def kernel_shap(
         score_fn, masker=masker, grid=grid, num_regions=num_regions
     )
   drawn = (max_evals - 2) // 2 * 2
-  _check_budget(
-      'kernel_shap', drawn // players, players, max_evals,
-      players + players % 2 + 2,
-  )
-
+  # With fewer, there are values that no set tells apart.
+  least = 2 * players + 2
+  if players <= ALL_SETS:
+    least = min(least, 2**players)
+  _check_budget('kernel_shap', max_evals // least, players, max_evals, least)
   drawn, weights = kernel_sets(players, drawn, seed)
 
   def values(score, places):
     ends = jnp.stack([jnp.zeros(players, bool), jnp.ones(players, bool)])
     scores = score(masking.of_sets(places), jnp.concatenate([drawn, ends]))
     empty, full = scores[:, -2], scores[:, -1]
-    # Least squares under the condition that the values sum to full - empty,
-    # of the regions that an image has.
-    sets = drawn & regions.there(places, players)[:, None]  # [1 or N, n, d]
-    sets = sets.astype(jnp.float32)
-    weighted = sets * weights[:, None]
-    gram = jnp.einsum('bni,bnj->bij', weighted, sets)
-    inverse = jnp.linalg.pinv(gram, hermitian=True)
-    change = scores[:, :-2] - empty[:, None]
-    fitted = inverse @ (weighted.swapaxes(1, 2) @ change)
-    share = inverse.sum(axis=2, keepdims=True)
-    share /= share.sum(axis=1, keepdims=True)
+    fit, share = _least_squares(drawn, weights, places)
+    fitted = fit @ (scores[:, :-2] - empty[:, None])
     lacks = full - empty - fitted.sum(axis=1)
     return fitted + share * lacks[:, None]
 
   return masking.values_program(values, score_fn, masker, grid)
+
+
+def _least_squares(
+    sets: np.ndarray, weights: np.ndarray, places: np.ndarray | jax.Array
+) -> tuple[np.ndarray | jax.Array, np.ndarray | jax.Array]:
+  """Solves for values that sum to what is given, of the regions there are.
+
+  On the host, in float64, where the regions are known: those of a grid.
+
+  Args:
+    sets: bool [n, d].
+    weights: float32 [n].
+    places: int [1 or N, H, W], the region of each pixel.
+
+  Returns:
+    float32 [1 or N, d, n], from what the sets score to values; and [1 or N, d,
+    1], how the rest of the sum is shared.
+  """
+  players = sets.shape[1]
+  if isinstance(places, np.ndarray):
+    xp, dtype = np, np.float64
+    there = np.stack([np.isin(np.arange(players), x) for x in places])
+  else:
+    xp, dtype = jnp, jnp.float32
+    there = regions.there(places, players)
+  shown = (sets & there[:, None]).astype(dtype)  # [1 or N, n, d]
+  weighted = (shown * weights[:, None]).swapaxes(1, 2)
+  inverse = xp.linalg.pinv(weighted @ shown, hermitian=True)
+  share = inverse.sum(axis=2, keepdims=True)
+  share = share / share.sum(axis=1, keepdims=True)
+  return (inverse @ weighted).astype('float32'), share.astype('float32')
 
 
 def kernel_sets(
@@ -157,8 +188,9 @@ def kernel_sets(
   From the smallest and largest sets on, those of a size are all taken while
   there are no more than the share of the budget that Shapley's kernel would
   give them. Of each size between, as many are drawn as its share of the rest,
-  each once as far as there are enough, and weighted so that a size counts as
-  much as all of its sets would.
+  none or each once as far as there are enough, and weighted so that a size that
+  is drawn counts as much as all of its sets would. Drawn anew until they tell
+  all players apart.
 
   Args:
     players: d, at least 2.
@@ -169,6 +201,17 @@ def kernel_sets(
     bool [n, d], and what each counts, float32 [n].
   """
   generator = np.random.default_rng(seed)
+  for _ in range(20):
+    sets, weights = _draw_sets(players, count, generator)
+    if np.linalg.matrix_rank(sets.astype(np.float64)) == players:
+      break
+  return sets, weights
+
+
+def _draw_sets(
+    players: int, count: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+  """Does once what `kernel_sets` says."""
   sizes = np.arange(1, players // 2 + 1)
   # Of all sets of a size, and of their complements.
   mass = (players - 1) / (sizes * (players - sizes))
@@ -236,6 +279,10 @@ def exact_shap(
     grid: Cells a side.
     num_regions: How many the user gives, at most; 0 for cells.
 
+  Returns:
+    Of variables, images, classes and, where there are any, regions; see
+    `batched`.
+
   Raises:
     InputError: for more than 16 regions.
   """
@@ -283,8 +330,8 @@ def permutation_evaluations(
 ) -> int:
   """Returns what whole pairs of orders take, of at most `max_evals`."""
   del options
-  pair = max(1, 2 * ((num_regions or grid**2) - 1))
-  return max(1, (max_evals - 2) // pair) * pair + 2
+  pair = 2 * ((num_regions or grid**2) - 1)
+  return 2 + (max_evals - 2) // pair * pair if pair else 2
 
 
 def kernel_evaluations(

@@ -34,7 +34,7 @@ def test_variables_are_given_to_the_scoring_function():
   )
   np.testing.assert_allclose(thrice[[0, 2]], 3 * once[[0, 2]], rtol=1e-5)
   np.testing.assert_allclose(thrice[1], once[1], rtol=1e-5)
-  with pytest.raises(InputError, match='after the variables'):
+  with pytest.raises(InputError, match='variables='):
     explain()
 
 

@@ -101,13 +101,49 @@ def test_expected_gradients_are_the_mean_of_integrated_ones():
   scale = np.abs(expected).mean()
   assert np.abs(many - expected).mean() < 0.01 * scale
   assert np.abs(few - expected).mean() > np.abs(many - expected).mean()
-  assert make('expected_gradients', seed=1)(IMAGES, LABELS).any()
+
+
+@pytest.mark.parametrize(('count', 'steps'), [(100, 32), (20, 32), (3, 64)])
+def test_expected_gradients_go_all_the_way_whatever_the_baselines(count, steps):
+  def steep(weights, images):  # Changes in one part of the way.
+    mean = images.mean(axis=(1, 2, 3))[:, None]
+    return jax.nn.sigmoid(40 * (mean - 0.5)) * weights
+
+  white, black = np.ones((1, *SHAPE), np.float32), np.zeros((count, *SHAPE))
+  for seed in range(4):
+    maps = make(
+        'expected_gradients', steep, jnp.ones(4), seed=seed,
+        baselines=baselines_of(black.astype(np.float32)),
+        integration_steps=steps,
+    )(white, LABELS[:1])
+    assert maps.sum() == pytest.approx(1, abs=0.15)
+
+
+def test_expected_gradients_begin_at_the_masker_where_there_are_no_baselines():
+  masker = Masker('constant', mask_value=0.3)
+  options = dict(masker=masker, integration_steps=2)
+  found, other = (
+      make('expected_gradients', linear, WEIGHTS, seed=s, **options)(
+          IMAGES, LABELS
+      ) for s in (0, 1)
+  )
+  expected = make('integrated_gradients', linear, WEIGHTS, **options)(
+      IMAGES, LABELS
+  )
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  bent = [
+      make('expected_gradients', seed=s)(IMAGES, LABELS) for s in (0, 1)
+  ]
+  assert np.abs(bent[0] - bent[1]).max() > 1e-5
+  np.testing.assert_allclose(other, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(('options', 'said'), [
     ({'baselines': np.zeros((2, 4, 4, 3))}, r'baselines are \(4, 4, 3\)'),
     ({'baselines': np.zeros((0, *SHAPE))}, 'one image or more'),
     ({'baselines': np.zeros(SHAPE)}, r'\[M, H, W, C\]'),
+    ({'baselines': np.zeros((2, *SHAPE), np.uint8)}, 'finite floats.*uint8'),
+    ({'baselines': np.full((2, *SHAPE), np.nan)}, 'finite floats'),
     ({'integration_steps': 0}, '1 or more'),
 ])
 def test_baselines_that_do_not_fit_are_refused(options, said):
@@ -238,11 +274,33 @@ def test_grad_cam_of_a_flax_layer_is_that_of_the_model_cut_there(jitted):
   ))  # Nothing stays behind.
 
 
+class Hidden(nn.Module):
+  """With a layer that a transformation hides."""
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.remat(Block)(name='block')(x)
+    return nn.Dense(4)(x.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    ({'layer': 'block/Conv_0'}, 'inside nn.remat, vmap or a scan'),
+    ({'layer': 'block', 'layers': LAYERS}, 'give one'),
+])
+def test_what_cannot_be_seen_or_is_said_twice_is_refused(options, said):
+  net = Hidden()
+  with pytest.raises(InputError, match=said):
+    attribution.explain(
+        net.apply, IMAGES, LABELS, explainer='grad_cam',
+        variables=net.init(jax.random.key(0), IMAGES[:1]), **options,
+    )
+
+
 @pytest.mark.parametrize(('score_fn', 'layer', 'said'), [
     (Net().apply, 'Conv_1', 'Unknown layer .* Did you mean .*Conv_0'),
     (Net().apply, 'Dense_0', r'features \[B, h, w, F\]; these are'),
     (network, 'Conv_0', 'calls no Flax Linen module.*layers=Layers'),
-    (lambda v, x: Net().apply(v, x) + Net().apply(v, x), 'Conv_0', '2 times'),
+    (lambda v, x: Net().apply(v, x) + Net().apply(v, x), 'Conv_0', 'than once'),
 ])
 def test_a_layer_that_cannot_be_looked_at_is_refused(score_fn, layer, said):
   variables = NETWORK

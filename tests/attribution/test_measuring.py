@@ -235,6 +235,16 @@ WRONG = {
     'noise_draws is 0': {'noise_draws': 0},
     'noise is 0': {'noise': 0},
     "explainer 'a' is of the type str": {'explainers': {'a': 'partition'}},
+    "explainer 'maps' hides by .*'mean'.* measured by .*'blur'": {
+        'explainers': attribution.Explainer(
+            score, variables=WEIGHTS, masker='mean'
+        ),
+    },
+    "explainer 'maps' has channels_first or num_regions": {
+        'explainers': attribution.Explainer(
+            score, variables=WEIGHTS, channels_first=True
+        ),
+    },
     "explainer 'maps' has no variables": {
         'explainers': attribution.Explainer(
             functools.partial(score, WEIGHTS), explainer='random'

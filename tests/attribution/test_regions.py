@@ -167,6 +167,35 @@ def test_options_that_do_not_go_with_regions_are_refused(options, given, said):
     explain(given=given, **options)
 
 
+def test_spare_places_cost_no_evaluations():
+  # 6 regions in 64 places: the whole tree, with the evaluations of 6.
+  by_tree = explain(max_evals=40)
+  spare = explain(max_evals=40, num_regions=64)
+  np.testing.assert_allclose(spare, by_tree, atol=1e-6)
+
+
+@pytest.mark.parametrize(('options', 'evaluations'), [
+    ({'num_regions': 4}, 16), ({'num_regions': 13}, 2000),
+    ({'num_regions': 11}, 2000), ({'num_regions': 1}, 2),
+    ({'num_regions': 1, 'explainer': 'permutation_shap'}, 2),
+    ({'num_regions': 5, 'explainer': 'occlusion'}, 6),
+    ({'num_regions': 10, 'explainer': 'kernel_shap'}, 1024),
+])
+def test_it_says_what_regions_cost(options, evaluations):
+  assert attribution.Explainer(curved, **options).evaluations == evaluations
+
+
+def test_a_budget_may_be_for_regions_that_come_later():
+  explainer = attribution.Explainer(
+      curved, explainer='kernel_shap', max_evals=40
+  )
+  assert explainer(IMAGES, LABELS, UNEVEN).shape == IMAGES.shape
+  with pytest.raises(InputError, match='for 64 regions'):
+    explainer(IMAGES, LABELS)
+  with pytest.raises(InputError, match='none skipped'):
+    explain('kernel_shap', given=UNEVEN + 10**6)
+
+
 def test_one_region_is_the_whole_image():
   maps = explain(given=np.zeros((8, 6), int), max_evals=2)
   change = curved(IMAGES) - curved(np.full_like(IMAGES, HIDDEN))

@@ -31,9 +31,9 @@ def curved(images):
 
 
 def explain(score_fn, name, images=IMAGES, labels=LABELS, **options):
+  options = {'masker': 'constant', 'mask_value': HIDDEN} | options
   return attribution.explain(
-      score_fn, images, labels, explainer=name, masker='constant',
-      mask_value=HIDDEN, **options,
+      score_fn, images, labels, explainer=name, **options
   )
 
 
@@ -82,13 +82,16 @@ def test_all_sets_give_shapleys_values_by_brute_force():
   )
 
 
+def test_orders_come_near_to_shapleys_values():
+  many = explain(curved, 'permutation_shap', grid=2, max_evals=4000)
+  np.testing.assert_allclose(cells_of(many, 2), EXPECTED, atol=0.01)
+
+
 @pytest.mark.parametrize('name', ['kernel_shap', 'permutation_shap'])
-def test_draws_come_near_to_shapleys_values(name):
+def test_any_number_of_draws_is_complete(name):
   few, many = (
       explain(curved, name, grid=2, max_evals=n, seed=3) for n in (14, 4000)
   )
-  if name == 'permutation_shap':
-    np.testing.assert_allclose(cells_of(many, 2), EXPECTED, atol=0.01)
   complete = [
       score[label] - hidden[label] for score, hidden, label in zip(
           curved(IMAGES), curved(np.full_like(IMAGES, HIDDEN)), LABELS,
@@ -99,6 +102,20 @@ def test_draws_come_near_to_shapleys_values(name):
     np.testing.assert_allclose(
         maps.sum(axis=(1, 2, 3)), complete, rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize('grid', [3, 4, 5])
+def test_the_least_budget_of_kernel_shap_tells_all_cells_apart(grid):
+  players = grid**2
+  maps = explain(linear, 'kernel_shap', grid=grid, max_evals=2 * players + 2)
+  worth = (IMAGES - HIDDEN) * WEIGHTS.T[LABELS].reshape(IMAGES.shape)
+  cells = regions.cells(8, 6, grid)[0].ravel()
+  for found, expected in zip(maps, worth, strict=True):
+    sums = [
+        np.bincount(cells, x.sum(axis=-1).ravel(), players)
+        for x in (found, expected)
+    ]
+    np.testing.assert_allclose(*sums, atol=1e-3)
 
 
 def test_least_squares_of_draws_come_near_to_shapleys_values():
@@ -201,7 +218,7 @@ def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
 
 @pytest.mark.parametrize(('name', 'options', 'said'), [
     ('permutation_shap', {'grid': 4, 'max_evals': 31}, 'needs 32'),
-    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 18 .* 16 regions'),
+    ('kernel_shap', {'grid': 4, 'max_evals': 17}, 'needs 34 .* 16 regions'),
     ('kernel_shap', {'grid': (4, 4)}, r'grid is \(4, 4\); .* whole number'),
     ('permutation_shap', {'max_evals': '100'}, "'100'; .* whole number"),
     ('rise', {'max_evals': 2.5}, 'max_evals is 2.5; .* whole number'),
@@ -211,7 +228,7 @@ def test_a_budget_is_of_scored_images(monkeypatch, name, options, evaluations):
 ])
 def test_what_cannot_be_drawn_is_refused(name, options, said):
   with pytest.raises(InputError, match=said):
-    attribution.Explainer(linear, explainer=name, **options)
+    explain(linear, name, **options)
 
 
 def test_too_many_cells_for_all_sets():

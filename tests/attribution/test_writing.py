@@ -256,6 +256,9 @@ def test_data_that_do_not_fit_are_refused_before_anything(tmp_path, said):
     ('type function; it must be an attribution.Explainer', {
         'explainer': score,
     }),
+    ("give model='name'", {'explainer': make(
+        explainer='grad_cam', layers=attribution.Layers(score, score)
+    )}),
     ('without channels_first', {'explainer': make(channels_first=True)}),
     ('without channels_first and num_regions', {
         'explainer': make(explainer='occlusion', num_regions=3),

@@ -13,7 +13,9 @@ does not draw.
 """
 
 import argparse
+import json
 import os
+import pathlib
 
 import attribution
 from attribution import maskers
@@ -50,6 +52,7 @@ def main() -> None:
   parser.add_argument('--images', type=int, default=8)
   parser.add_argument('--train_steps', type=int, default=2000)
   parser.add_argument('--peer_python', default='', help='that has captum')
+  parser.add_argument('--out', default='', help='a JSON file')
   arguments = parser.parse_args()
 
   data = common.load_images(arguments.npz, arguments.data_dir)
@@ -78,7 +81,7 @@ def main() -> None:
           'integration_steps': DRAWS, 'baselines': baselines
       },
   }
-  rows, largest = [], 0.0
+  rows, found_all, largest = [], [], 0.0
   for name, peer in THEIRS.items():
     ours = attribution.explain(
         common.score_fn, images, labels, variables=params, explainer=name,
@@ -94,6 +97,10 @@ def main() -> None:
     gap = np.sqrt(((ours - found) ** 2).sum(axes) / (found**2).sum(axes))
     if name not in DRAWN:
       largest = max(largest, gap.max())
+    found_all.append({
+        'ours': name, 'captum': peer, 'mean': f'{gap.mean():.1e}',
+        'largest': f'{gap.max():.1e}',
+    } | ({'draws': DRAWS} if name in DRAWN else {}))
     rows.append([
         name, peer, f'{gap.mean():.1e}', f'{gap.max():.1e}',
         f'{DRAWS:,} draws' if name in DRAWN else '',
@@ -105,6 +112,8 @@ def main() -> None:
   print(console.table(
       ['ours', "captum's", 'mean distance', 'largest', ''], rows
   ))
+  if arguments.out:
+    pathlib.Path(arguments.out).write_text(json.dumps(found_all, indent=1))
   print(f'exact={largest:.1e}')
 
 
