@@ -178,24 +178,23 @@ def _slopes_of_inputs(slopes, kernel, strides, padding, shape):
 def _slopes_of_kernel(slopes, inputs, strides, padding, shape):
   """Sums over the places of the images: [kh, kw, 1, C].
 
-  An image after the other, whose shifted slices stay in the cache; and in one
-  reduction, which XLA joins with the products, where sums of them one by one
-  write each product to memory.
+  An image after the other: its shifted slices and the sums stay in the cache,
+  where a sum at once over all images writes each place's products to memory.
   """
   inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  places = [*itertools.product(*map(range, shape[:2]))]
 
-  def of_image(image):
+  def add(sums, image):
     inputs, slopes = (x[None] for x in image)
-    products = [
-        (_shifted(inputs, place, slopes.shape[1:3], strides) * slopes)[0]
-        for place in itertools.product(*map(range, shape[:2]))
-    ]
-    return jnp.stack(lax.reduce(
-        products, [jnp.zeros(())] * len(products),
-        lambda sums, found: [*map(jnp.add, sums, found)], (0,),
-    ))
+    return [
+        total
+        + (_shifted(inputs, place, slopes.shape[1:3], strides) * slopes)[0]
+        for total, place in zip(sums, places, strict=True)
+    ], None
 
-  return lax.map(of_image, (inputs, slopes)).sum((0, 2)).reshape(shape)
+  zeros = jnp.zeros(slopes.shape[1:], slopes.dtype)
+  sums, _ = lax.scan(add, [zeros] * len(places), (inputs, slopes))
+  return jnp.stack(sums).sum((1, 2)).reshape(shape)
 
 
 def pointwise(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
