@@ -13,7 +13,8 @@ def keep() -> bool:
   XLA asks malloc for the memory of a program each time it runs it, and glibc
   returns large blocks to the system when they are freed: each training step
   of a large backbone would then wait for tens of thousands of empty pages.
-  One arena for all threads, because only the first can grow beyond 64 MiB.
+  One arena for all threads, because only the first can grow beyond 64 MiB: to
+  be called before JAX starts any.
 
   Returns:
     Whether the C library has these settings, as glibc does.

@@ -221,8 +221,7 @@ def row_of(found: dict) -> list[str]:
 def measure_all(arguments, folder: str) -> list[dict]:
   """Measures every backbone and size, in turn with PyTorch."""
   python = arguments.peer_python or environment(folder)
-  keeps = not arguments.return_memory
-  keeps = keeps and memory.keep()
+  keeps = arguments.keeps
   with torch_process(python, keeps) as (version, torch):
     print(
         f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} of '
@@ -242,6 +241,8 @@ def measure_all(arguments, folder: str) -> list[dict]:
 
 def main(arguments) -> int:
   """Compares; returns the exit code."""
+  # Before JAX starts threads, each of which has its own arena else.
+  arguments.keeps = not arguments.return_memory and memory.keep()
   try:
     check(arguments)
     with tempfile.TemporaryDirectory() as folder:
