@@ -135,6 +135,8 @@ def measure(name: str, arguments) -> list[str]:
 
 
 def main() -> None:
+  # Before JAX starts threads, which then have memory of their own.
+  keeps = '--return_memory' not in sys.argv and memory.keep()
   on_cpu = jax.default_backend() == 'cpu'
   parser = argparse.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -159,11 +161,11 @@ def main() -> None:
                     'malloc as it is, in both')
   peer.add_argument('--out', default='', help='a JSON file of all figures')
   arguments = parser.parse_args()
+  arguments.keeps = keeps
   if arguments.peer is not None:
     from tests.benchmarks import backbones_peer  # It needs this module.
 
     sys.exit(backbones_peer.main(arguments))
-  memory.keep()
   arguments.peak = peak(arguments.dtype, arguments.seconds)
   rows = [measure(name, arguments) for name in arguments.names.split(',')]
   print(

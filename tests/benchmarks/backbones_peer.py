@@ -24,7 +24,6 @@ import tempfile
 import time
 import venv
 
-from impactx_jax import memory
 from impactx_jax import methods
 from impactx_jax.configs import common as recipes
 from impactx_jax.report import console
@@ -241,8 +240,6 @@ def measure_all(arguments, folder: str) -> list[dict]:
 
 def main(arguments) -> int:
   """Compares; returns the exit code."""
-  # Before JAX starts threads, each of which has its own arena else.
-  arguments.keeps = not arguments.return_memory and memory.keep()
   try:
     check(arguments)
     with tempfile.TemporaryDirectory() as folder:
