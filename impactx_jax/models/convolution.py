@@ -1,8 +1,9 @@
-"""Depthwise and pointwise convolutions in the form that a CPU is fast at.
+"""Convolutions in the form that a CPU is fast at.
 
 XLA's convolutions for CPUs are slow where each channel is filtered by itself,
-and where a filter is one pixel wide. The first are a sum of shifted images,
-each times a weight a channel, and the second a product of matrices.
+where a filter is one pixel wide, and where the images have few channels. The
+second are a product of matrices; the others a sum of shifted images, each times
+a weight a channel.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
+
+# Of a first convolution that is a sum over them: 3x3 pixels of three colours.
+MOST_TAPS = 27
 
 Pair = tuple[int, int]
 Pairs = Sequence[Pair]
@@ -61,6 +65,10 @@ def _form(inputs, kernel, strides, padding, options):
   if groups == channels == kernel.shape[-1] and channels > 1:
     padding = tuple(map(tuple, padding))
     return lambda *arrays: depthwise(*arrays, tuple(strides), padding)
+  if groups == 1 and 1 < sides[0] * sides[1] <= MOST_TAPS // channels:
+    return lambda *arrays: of_few_channels(
+        *arrays, tuple(strides), tuple(map(tuple, padding))
+    )
   plainly = sides == (1, 1) and {*strides} == {1} and not any(map(any, padding))
   return pointwise if plainly and groups == 1 else None
 
@@ -85,12 +93,7 @@ def depthwise(
   """
   inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
   sides = kernel.shape[:2]
-  sizes = [
-      (size - side) // stride + 1
-      for size, side, stride in zip(
-          inputs.shape[1:3], sides, strides, strict=True
-      )
-  ]
+  sizes = _sizes(inputs, sides, strides)
   return sum(
       _shifted(inputs, place, sizes, strides) * kernel[*place, 0]
       for place in itertools.product(*map(range, sides))
@@ -110,6 +113,16 @@ def _depthwise_backward(strides, padding, kept, slopes):
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _sizes(images, sides, strides):
+  """How often a window fits in [B, H, W, C], down and across."""
+  return [
+      (size - side) // stride + 1
+      for size, side, stride in zip(
+          images.shape[1:3], sides, strides, strict=True
+      )
+  ]
 
 
 def _shifted(images, start, sizes, strides=(1, 1)):
@@ -195,6 +208,48 @@ def _slopes_of_kernel(slopes, inputs, strides, padding, shape):
   zeros = jnp.zeros(slopes.shape[1:], slopes.dtype)
   sums, _ = lax.scan(add, [zeros] * len(places), (inputs, slopes))
   return jnp.stack(sums).sum((1, 2)).reshape(shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def of_few_channels(
+    inputs: jax.Array, kernel: jax.Array, strides: Pair, padding: Pairs
+) -> jax.Array:
+  """Convolves images of a few colours: a sum over places and colours.
+
+  Args:
+    inputs: [B, H, W, C].
+    kernel: [kh, kw, C, F].
+    strides: Down and across.
+    padding: Of height and width, before and after.
+
+  Returns:
+    [B, h, w, F].
+  """
+  inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  *sides, channels, _ = kernel.shape
+  sizes = _sizes(inputs, sides, strides)
+  return sum(
+      _shifted(inputs, place, sizes, strides)[..., i : i + 1]
+      * kernel[*place, i]
+      for place in itertools.product(*map(range, sides))
+      for i in range(channels)
+  )
+
+
+def _of_few_channels_forward(inputs, kernel, strides, padding):
+  found = of_few_channels(inputs, kernel, strides, padding)
+  return found, (inputs, kernel)
+
+
+def _of_few_channels_backward(strides, padding, kept, slopes):
+  plain = functools.partial(
+      lax.conv_general_dilated, window_strides=strides, padding=padding,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+  return jax.vjp(plain, *kept)[1](slopes)
+
+
+of_few_channels.defvjp(_of_few_channels_forward, _of_few_channels_backward)
 
 
 def pointwise(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
