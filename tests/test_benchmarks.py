@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.benchmarks import attribution
 from tests.benchmarks import backbones
+from tests.benchmarks import backbones_peer
 from tests.benchmarks import common
 from tests.benchmarks import decoders
 from tests.benchmarks import guard
@@ -43,6 +44,42 @@ def test_a_backbone_is_measured():
   name, pixels, operations, *rates = backbones.measure('lenet5', arguments)
   assert (name, pixels, operations) == ('lenet5', '32', '2')
   assert len(rates) == 5
+
+
+def peer_arguments(**given):
+  return argparse.Namespace(**{
+      'peer': 'torch', 'names': 'lenet5', 'sizes': '32', 'batches': '2,3',
+      'rounds': 2, 'clock': 'cpu', 'seconds': 0.01, 'peer_python': '',
+      'out': '', 'keeps': False,
+  } | given)
+
+
+def test_a_backbone_is_compared_with_one_of_the_same_size():
+  arguments = peer_arguments()
+  backbones_peer.check(arguments)
+  asked = []
+
+  def torch(**request):
+    asked.append(request)
+    rate = 2e9 if request['format'] == 'channels_last' else 1e9
+    return {'wall': rate, 'cpu': rate, 'parameters': 62_006}
+
+  found = backbones_peer.compare('lenet5', 32, 'forward', torch, arguments)
+  assert found['torch'] == 2e9 and found['torch_batch'] == '2 channels_last'
+  assert 0 < found['lowest'] <= found['ratio'] <= found['highest'] < 1
+  assert len(asked) == 2 * 2 + arguments.rounds
+  assert len(backbones_peer.row_of(found)) == 9
+
+
+@pytest.mark.parametrize('given', [
+    {'peer': 'keras'}, {'names': 'resnet'}, {'sizes': '64,'}, {'sizes': '8'},
+    {'batches': '0'}, {'rounds': 0}, {'clock': 'sun'}, {'out': 'none/x.json'},
+    {'peer_python': 'none/python'},
+])
+def test_bad_arguments_of_a_comparison_are_refused(given, capsys):
+  assert backbones_peer.main(peer_arguments(**given)) == 2
+  [said] = capsys.readouterr().err.splitlines()
+  assert said.startswith(f'--{next(iter(given))}') and said.endswith('.')
 
 
 def test_the_loop_is_measured_for_both_stages():

@@ -36,8 +36,9 @@ Explain = Callable[..., np.ndarray]
 # maps [N, H, W, C, K']; with regions as above.
 Program = Callable[..., jax.Array]
 Keys = tuple[jax.Array, jax.Array]
-# `partition_tree.visibility_keys` [N or 1, n, …] -> scores float32 [N, n, K'].
-ScoreMasks = Callable[[Keys], jax.Array]
+# `partition_tree.visibility_keys` [N or 1, n, …] -> scores float32 [N, n, K'];
+# or also int32 [], the first how many of the n count: the others may be 0.
+ScoreMasks = Callable[..., jax.Array]
 
 # Bounds of one call of the model: the bytes of its largest intermediate array,
 # and the number of images. A CPU is fastest while they stay in its cache.
@@ -92,7 +93,7 @@ def masked_scorer(
     scores = scores.astype(jnp.float32).reshape(count, masked.shape[1], -1)
     return jnp.take_along_axis(scores, classes[:, None, :], axis=-1)
 
-  def score_in_parts(keys):
+  def score_in_parts(keys, used=None):
     masks = keys[0].shape[1]
     parts = -(-masks // max(1, limit // count))
     if parts == 1:
@@ -106,7 +107,17 @@ def masked_scorer(
         .swapaxes(0, 1)
         for x in keys
     )
-    scores = lax.map(score_masks, keys).swapaxes(0, 1)
+    if used is None:
+      scores = lax.map(score_masks, keys)
+    else:
+      scores = lax.fori_loop(
+          0, -(-used // size),
+          lambda i, scores: scores.at[i].set(
+              score_masks(tuple(x[i] for x in keys))
+          ),
+          jnp.zeros((parts, count, size, classes.shape[1])),
+      )
+    scores = scores.swapaxes(0, 1)
     return scores.reshape(count, parts * size, -1)[:, :masks]
 
   return score_in_parts

@@ -304,7 +304,9 @@ def _best_first(
   # them into the masking would compute them anew for every pixel.
   def step(state):
     index, left, queue, expansion = state
-    queue = push(queue, index, expansion, score_masks(expansion.keys))
+    # Valid ones come first; the last step of a budget often has few.
+    used = 2 * expansion.valid.sum(1).max()
+    queue = push(queue, index, expansion, score_masks(expansion.keys, used))
     queue, left, expansion = pop(queue, left)
     return index + 1, left, queue, expansion
 

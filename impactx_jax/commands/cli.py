@@ -125,8 +125,10 @@ def list_methods() -> dict[str, Iterable[str]]:
 
 def _set_up_devices(reads_data: bool) -> None:
   from impactx_jax import compilation
+  from impactx_jax import memory
   from impactx_jax import parallel
 
+  memory.keep()
   compilation.use_cache(compilation.default_dir() if CACHE.value else '')
   if DISTRIBUTED.value:
     parallel.initialize_distributed()

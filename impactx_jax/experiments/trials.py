@@ -18,6 +18,7 @@ from attribution import files
 from attribution.errors import InputError
 from etils import epath
 from impactx_jax import compilation
+from impactx_jax import memory
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import stages
@@ -131,6 +132,7 @@ def _results(tasks, jobs: int) -> Iterator[dict[str, Any]]:
 
 def _in_a_worker(cache: str, *task) -> dict[str, Any]:
   """Runs a trial in a process that has not set up its devices."""
+  memory.keep()
   parallel.hide_devices_from_tensorflow()
   compilation.use_cache(cache)
   return run_trial(*task)

@@ -1,8 +1,9 @@
-"""Depthwise and pointwise convolutions in the form that a CPU is fast at.
+"""Convolutions in the form that a CPU is fast at.
 
 XLA's convolutions for CPUs are slow where each channel is filtered by itself,
-and where a filter is one pixel wide. The first are a sum of shifted images,
-each times a weight a channel, and the second a product of matrices.
+where a filter is one pixel wide, and where the images have few channels. The
+second are a product of matrices; the others a sum of shifted images, each times
+a weight a channel.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-Pairs = Sequence[tuple[int, int]]
+# Of a first convolution that is a sum over them: 3x3 pixels of three colours.
+MOST_TAPS = 27
+
+Pair = tuple[int, int]
+Pairs = Sequence[Pair]
 
 
 def convolve(
@@ -58,16 +63,24 @@ def _form(inputs, kernel, strides, padding, options):
   if isinstance(padding, str):
     padding = lax.padtype_to_pads(inputs.shape[1:3], sides, strides, padding)
   if groups == channels == kernel.shape[-1] and channels > 1:
-    return functools.partial(depthwise, strides=strides, padding=padding)
+    padding = tuple(map(tuple, padding))
+    return lambda *arrays: depthwise(*arrays, tuple(strides), padding)
+  if groups == 1 and 1 < sides[0] * sides[1] <= MOST_TAPS // channels:
+    return lambda *arrays: of_few_channels(
+        *arrays, tuple(strides), tuple(map(tuple, padding))
+    )
   plainly = sides == (1, 1) and {*strides} == {1} and not any(map(any, padding))
   return pointwise if plainly and groups == 1 else None
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise(
-    inputs: jax.Array, kernel: jax.Array, *, strides: Sequence[int],
-    padding: Pairs,
+    inputs: jax.Array, kernel: jax.Array, strides: Pair, padding: Pairs
 ) -> jax.Array:
   """Filters each channel by itself: a sum over the kernel's places.
+
+  Its gradients are written down, so it has no forward mode: left to JAX, that
+  of the kernel keeps and reads a shifted copy of the inputs for each place.
 
   Args:
     inputs: [B, H, W, C].
@@ -79,22 +92,168 @@ def depthwise(
     [B, h, w, C].
   """
   inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
-  batch, *sizes, channels = inputs.shape
   sides = kernel.shape[:2]
-  # How far the windows reach, from the first place of one to that of the last.
-  reach = [
-      (size - side) // stride * stride + 1
-      for size, side, stride in zip(sizes, sides, strides, strict=True)
-  ]
+  sizes = _sizes(inputs, sides, strides)
   return sum(
-      lax.slice(
-          inputs, (0, i, j, 0), (batch, i + reach[0], j + reach[1], channels),
-          (1, *strides, 1),
-      ) * kernel[i, j, 0]
-      for i, j in itertools.product(*map(range, sides))
+      _shifted(inputs, place, sizes, strides) * kernel[*place, 0]
+      for place in itertools.product(*map(range, sides))
   )
+
+
+def _depthwise_forward(inputs, kernel, strides, padding):
+  return depthwise(inputs, kernel, strides, padding), (inputs, kernel)
+
+
+def _depthwise_backward(strides, padding, kept, slopes):
+  inputs, kernel = kept
+  return (
+      _slopes_of_inputs(slopes, kernel, strides, padding, inputs.shape),
+      _slopes_of_kernel(slopes, inputs, strides, padding, kernel.shape),
+  )
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _sizes(images, sides, strides):
+  """How often a window fits in [B, H, W, C], down and across."""
+  return [
+      (size - side) // stride + 1
+      for size, side, stride in zip(
+          images.shape[1:3], sides, strides, strict=True
+      )
+  ]
+
+
+def _shifted(images, start, sizes, strides=(1, 1)):
+  """The places of [B, H, W, C] from `start` on, `sizes` of them."""
+  batch, _, _, channels = images.shape
+  stop = [
+      i + (size - 1) * stride + 1
+      for i, size, stride in zip(start, sizes, strides, strict=True)
+  ]
+  return lax.slice(
+      images, (0, *start, 0), (batch, *stop, channels), (1, *strides, 1)
+  )
+
+
+def _slopes_of_inputs(slopes, kernel, strides, padding, shape):
+  """The same sum the other way: [B, h, w, C] -> [B, H, W, C]."""
+  batch, *sizes, channels = shape
+  sides = kernel.shape[:2]
+  # Rows and columns of the inputs in groups of a stride, which share what they
+  # are made of.
+  groups = [
+      -(-(size + sum(pads)) // stride)
+      for size, pads, stride in zip(sizes, padding, strides, strict=True)
+  ]
+  before = [(k - 1) // stride for k, stride in zip(sides, strides, strict=True)]
+  slopes = jnp.pad(slopes, (
+      (0, 0),
+      *(
+          (low, count - size)
+          for low, count, size in zip(
+              before, groups, slopes.shape[1:3], strict=True
+          )
+      ),
+      (0, 0),
+  ))
+
+  def phase(*first):
+    places = itertools.product(*map(range, first, sides, strides))
+    return sum(
+        (
+            _shifted(
+                slopes,
+                [
+                    low - i // stride
+                    for low, i, stride in zip(
+                        before, place, strides, strict=True
+                    )
+                ],
+                groups,
+            ) * kernel[*place, 0]
+            for place in places
+        ),
+        start=jnp.zeros((batch, *groups, channels)),
+    )
+
+  found = jnp.stack([
+      jnp.stack([phase(i, j) for j in range(strides[1])], axis=3)
+      for i in range(strides[0])
+  ], axis=2)
+  found = found.reshape(
+      batch, groups[0] * strides[0], groups[1] * strides[1], channels
+  )
+  return _shifted(found, [low for low, _ in padding], sizes)
+
+
+def _slopes_of_kernel(slopes, inputs, strides, padding, shape):
+  """Sums over the places of the images: [kh, kw, 1, C].
+
+  An image after the other: its shifted slices and the sums stay in the cache,
+  where a sum at once over all images writes each place's products to memory.
+  """
+  inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  places = [*itertools.product(*map(range, shape[:2]))]
+
+  def add(sums, image):
+    inputs, slopes = (x[None] for x in image)
+    return [
+        total
+        + (_shifted(inputs, place, slopes.shape[1:3], strides) * slopes)[0]
+        for total, place in zip(sums, places, strict=True)
+    ], None
+
+  zeros = jnp.zeros(slopes.shape[1:], slopes.dtype)
+  sums, _ = lax.scan(add, [zeros] * len(places), (inputs, slopes))
+  return jnp.stack(sums).sum((1, 2)).reshape(shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def of_few_channels(
+    inputs: jax.Array, kernel: jax.Array, strides: Pair, padding: Pairs
+) -> jax.Array:
+  """Convolves images of a few colours: a sum over places and colours.
+
+  Args:
+    inputs: [B, H, W, C].
+    kernel: [kh, kw, C, F].
+    strides: Down and across.
+    padding: Of height and width, before and after.
+
+  Returns:
+    [B, h, w, F].
+  """
+  inputs = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
+  *sides, channels, _ = kernel.shape
+  sizes = _sizes(inputs, sides, strides)
+  return sum(
+      _shifted(inputs, place, sizes, strides)[..., i : i + 1]
+      * kernel[*place, i]
+      for place in itertools.product(*map(range, sides))
+      for i in range(channels)
+  )
+
+
+def _of_few_channels_forward(inputs, kernel, strides, padding):
+  found = of_few_channels(inputs, kernel, strides, padding)
+  return found, (inputs, kernel)
+
+
+def _of_few_channels_backward(strides, padding, kept, slopes):
+  plain = functools.partial(
+      lax.conv_general_dilated, window_strides=strides, padding=padding,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+  return jax.vjp(plain, *kept)[1](slopes)
+
+
+of_few_channels.defvjp(_of_few_channels_forward, _of_few_channels_backward)
 
 
 def pointwise(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
   """Mixes the channels of each place: [B, h, w, C], [1, 1, C, F] -> [.., F]."""
-  return inputs @ kernel[0, 0]
+  # Of matrices: XLA copies more axes to another order for the gradient.
+  rows = inputs.reshape(-1, inputs.shape[-1]) @ kernel[0, 0]
+  return rows.reshape(*inputs.shape[:-1], -1)

@@ -99,7 +99,7 @@ class Stem(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     x = nn.Conv(
         self.filters, (3, 3), 2, padding=PADDING, use_bias=False,
-        dtype=self.dtype, name='conv',
+        dtype=self.dtype, name='conv', conv_general_dilated=convolve,
     )(x)
     return _activated(x, train, 'bn')
 

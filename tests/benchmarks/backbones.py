@@ -6,13 +6,19 @@ Random weights and images. For each backbone: images/s of the forward pass and
 of a training step, each with the share that it reaches of the device's peak,
 which a product of large matrices shows in the same run; and images/s that
 `partition` explains. Needs neither TensorFlow nor a data set.
+
+  python -m tests.benchmarks.backbones --peer=torch [--sizes=64,224]
+
+The same architectures in PyTorch, in turn with ours: see `backbones_peer`.
 """
 
 import argparse
 import os
+import sys
 import time
 
 from attribution.explainers import partition
+from impactx_jax import memory
 from impactx_jax import methods
 from impactx_jax import parallel
 from impactx_jax import rng
@@ -54,6 +60,34 @@ def operations(jitted, *arguments) -> float:
   return float(analysis['flops'])
 
 
+def random_batch(size: int, side: int) -> dict[str, np.ndarray]:
+  """Returns images [size, side, side, 3] and labels."""
+  generator = np.random.default_rng(0)
+  return {
+      'image': generator.random((size, side, side, 3), np.float32),
+      'label': generator.integers(0, 10, size).astype(np.int32),
+      'position': np.arange(size, dtype=np.int32),
+  }
+
+
+def updater(method, state, batch):
+  """Returns what trains one step at each call, with a copy of the state."""
+  step = train_step.compiled_step(method, flip=False, crop_padding=0)
+  inputs = train_step.Inputs(
+      keys={name: rng.stream(0, name) for name in train_step.STREAMS},
+      learning_rate=np.float32(0.001),
+      scalars={},
+  )
+  state, shards = parallel.replicate(state), parallel.shard(batch)
+
+  def update():
+    nonlocal state
+    state, _ = step(state, shards, inputs)
+    return state.step
+
+  return update
+
+
 def measure(name: str, arguments) -> list[str]:
   """Returns the row of one backbone."""
   config = recipes.get_config()
@@ -68,13 +102,7 @@ def measure(name: str, arguments) -> list[str]:
   )
   state = train_step.initial_state(method, seed=0)
   variables = jax.device_put(jax.device_get(train_step.variables_of(state)))
-  generator = np.random.default_rng(0)
-  shape = (arguments.batch, IMAGES, IMAGES, 3)
-  batch = {
-      'image': generator.random(shape, np.float32),
-      'label': generator.integers(0, 10, arguments.batch).astype(np.int32),
-      'position': np.arange(arguments.batch, dtype=np.int32),
-  }
+  batch = random_batch(arguments.batch, IMAGES)
   images = jax.device_put(batch['image'])
 
   def scores(variables, images):
@@ -85,19 +113,7 @@ def measure(name: str, arguments) -> list[str]:
   forward_rate = arguments.batch / seconds_of(
       lambda: forward(variables, images), arguments.seconds
   )
-  step = train_step.compiled_step(method, flip=False, crop_padding=0)
-  inputs = train_step.Inputs(
-      keys={name: rng.stream(0, name) for name in train_step.STREAMS},
-      learning_rate=np.float32(0.001),
-      scalars={},
-  )
-  state, shards = parallel.replicate(state), parallel.shard(batch)
-
-  def update():
-    nonlocal state
-    state, _ = step(state, shards, inputs)
-    return state.step
-
+  update = updater(method, state, batch)
   train_rate = arguments.batch / seconds_of(update, arguments.seconds)
   explain = partition(scores, max_evals=arguments.max_evals, batch_size=50)
   few = batch['image'][: arguments.explained]
@@ -119,6 +135,8 @@ def measure(name: str, arguments) -> list[str]:
 
 
 def main() -> None:
+  # Before JAX starts threads, which then have memory of their own.
+  keeps = '--return_memory' not in sys.argv and memory.keep()
   on_cpu = jax.default_backend() == 'cpu'
   parser = argparse.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -130,7 +148,24 @@ def main() -> None:
   parser.add_argument('--max_evals', type=int, default=250)
   parser.add_argument('--explained', type=int, default=4 if on_cpu else 64)
   parser.add_argument('--seconds', type=float, default=5.0, help='of each')
+  peer = parser.add_argument_group('against another library')
+  peer.add_argument('--peer', help="'torch', and then what follows counts")
+  peer.add_argument('--peer_python', default='', help='of an environment that '
+                    'has torch and timm; one is made where it is not given')
+  peer.add_argument('--sizes', default='64', help='pixels, LeNet-5 has 32')
+  peer.add_argument('--batches', default='8,32,128', help='tried by both')
+  peer.add_argument('--rounds', type=int, default=5)
+  peer.add_argument('--clock', default='wall', help="'cpu': of the processors' "
+                    'time, for a machine that others use as well')
+  peer.add_argument('--return_memory', action='store_true', help='leaves '
+                    'malloc as it is, in both')
+  peer.add_argument('--out', default='', help='a JSON file of all figures')
   arguments = parser.parse_args()
+  arguments.keeps = keeps
+  if arguments.peer is not None:
+    from tests.benchmarks import backbones_peer  # It needs this module.
+
+    sys.exit(backbones_peer.main(arguments))
   arguments.peak = peak(arguments.dtype, arguments.seconds)
   rows = [measure(name, arguments) for name in arguments.names.split(',')]
   print(

@@ -14,6 +14,7 @@ CASES = [
     (5, 1, 'SAME', 6, 6, 6, True), (5, 2, 'SAME', 6, 6, 6, True),
     (3, 2, 'VALID', 8, 8, 8, True), (1, 1, 'SAME', 8, 5, 1, True),
     (1, 1, 'VALID', 8, 5, 1, True), (1, 2, 'SAME', 8, 5, 1, False),
+    (3, 2, BELOW, 3, 16, 1, True), (3, 1, 'SAME', 1, 6, 1, True),
     (3, 1, 'SAME', 8, 5, 1, False), (3, 1, 'SAME', 8, 16, 8, False),
     (3, 1, 'SAME', 8, 8, 2, False), (1, 1, BELOW, 8, 5, 1, False),
 ]
