@@ -43,7 +43,7 @@ def test_a_backbone_is_measured():
   )
   name, pixels, operations, *rates = backbones.measure('lenet5', arguments)
   assert (name, pixels, operations) == ('lenet5', '32', '2')
-  assert len(rates) == 5
+  assert len(rates) == 6
 
 
 def peer_arguments(**given):
