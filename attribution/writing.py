@@ -184,6 +184,11 @@ def _examples(data: Mapping[str, np.ndarray]) -> records.Columns:
         f'The images are {images.dtype}: give uint8 pictures, which are '
         'explained as image / 255, or floats as the explainer takes them.'
     )
+  if 'regions' in columns:
+    raise InputError(
+        "The column 'regions' would be kept and not explained by: maps of "
+        'regions are not written yet. Rename it, if it is to be kept.'
+    )
   for name in _OF_CLASSES[1:]:
     if name in columns:
       raise InputError(

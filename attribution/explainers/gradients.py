@@ -42,6 +42,8 @@ class Layers(NamedTuple):
   Attributes:
     features: (variables, images [B, H, W, C]) -> features [B, h, w, F].
     scores: (variables, features) -> scores [B, K].
+
+  Of a scoring function without variables, both are without them as well.
   """
 
   features: Callable[[Variables, jax.Array], jax.Array]
@@ -238,7 +240,7 @@ def grad_cam(
         "The explainer 'grad_cam' needs the convolution whose channels it "
         "weighs: of a Flax Linen model its path, layer='Conv_1'; of another "
         'the model cut after it, layers=Layers(features, scores).',
-        'explainer',
+        'layer',
         'NAME',
     )
 

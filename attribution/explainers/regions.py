@@ -79,7 +79,8 @@ def _count(numbers: np.ndarray, image: int) -> int:
     raise InputError(
         f'The regions of image {image} are {len(found)} numbers from '
         f'{found[0]} to {found[-1]}; they must be 0 to {len(found) - 1}, none '
-        'skipped. np.unique(regions, return_inverse=True)[1] numbers them so.',
+        'skipped. np.unique(x, return_inverse=True)[1], of one image each '
+        'time, numbers them so.',
         'regions',
     )
   return len(found)

@@ -240,6 +240,7 @@ WRONG = {
     "The id 'a' is there 5 times": data(id=np.array(['a'] * COUNT)),
     "column 'name' of <U1": data(name=np.array(list('abcde'))),
     "column 'map' is made here": data(map=FLOATS),
+    "column 'regions' would be": data(regions=LABELS),
     "column 'split' is not": data(split=np.array([['a']] * COUNT)),
 }
 
