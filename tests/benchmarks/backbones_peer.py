@@ -33,7 +33,8 @@ import numpy as np
 from tests.benchmarks import backbones
 
 PACKAGES = (['torch==2.13.0'], ['--no-deps', 'timm==1.0.31'],
-            ['huggingface_hub', 'pyyaml', 'safetensors', 'numpy'])
+            ['huggingface_hub', 'pyyaml', 'safetensors', 'numpy',
+             'pillow'])
 KINDS = ('forward', 'train')
 FORMATS = ('contiguous', 'channels_last')
 
