@@ -114,9 +114,9 @@ def get_config(method: str = '') -> ConfigDict:
   # 'shap_partition' (the shap library; needed for the inpainting maskers), of
   # the cells of a grid 'kernel_shap', 'permutation_shap', 'occlusion' and
   # 'rise', 'grad_cam', 'input_x_gradient', 'integrated_gradients',
-  # 'smooth_grad', or what knows nothing of the model, 'random', 'edges' and
-  # 'disc'; or a file FILE.py of yours that defines EXPLAINER, a factory as in
-  # attribution.explainers.
+  # 'expected_gradients', 'smooth_grad', or what knows nothing of the model,
+  # 'random', 'edges' and 'disc'; or a file FILE.py of yours that defines
+  # EXPLAINER, a factory as in attribution.explainers.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.
@@ -132,7 +132,8 @@ def get_config(method: str = '') -> ConfigDict:
   config.attribution.batch_size = 50
   # Images explained together on each device; 0: as many as fit well.
   config.attribution.images_per_step = 0
-  # Points on the way, for integrated_gradients; draws, for smooth_grad.
+  # Points on the way, for integrated_gradients; draws, for smooth_grad and
+  # expected_gradients.
   config.attribution.integration_steps = 32
   # Cells along a side, for what has a grid; of partition_grid a power of two.
   config.attribution.grid = 8

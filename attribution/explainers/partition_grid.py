@@ -9,7 +9,6 @@ depends on nothing but the image.
 from typing import NamedTuple
 
 from attribution import maskers
-from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainers import batched
 from attribution.explainers import partition_tree
@@ -81,8 +80,7 @@ def program(
   Raises:
     InputError: for settings that cannot be met.
   """
-  check_at_least('grid', grid, 1)
-  if grid & (grid - 1):
+  if not isinstance(grid, int) or grid < 1 or grid & (grid - 1):
     raise InputError(
         f'The grid has {grid} cells a side; it must be a power of two.',
         'grid',
