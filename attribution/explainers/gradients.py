@@ -240,7 +240,7 @@ def grad_cam(
         "The explainer 'grad_cam' needs the convolution whose channels it "
         "weighs: of a Flax Linen model its path, layer='Conv_1'; of another "
         'the model cut after it, layers=Layers(features, scores).',
-        'layer',
+        'explainer',
         'NAME',
     )
 
