@@ -44,7 +44,7 @@ class ScoreOfAny:
       channels_first: Whether its images, and features if it gives any, are
         [B, C, H, W].
     """
-    self.fn, self._takes_variables = fn, takes_variables
+    self._fn, self._takes_variables = fn, takes_variables
     self._channels_first = channels_first
     try:
       hash(fn)
@@ -66,7 +66,7 @@ class ScoreOfAny:
     """Scores images."""
     if self._channels_first:
       images = jnp.moveaxis(images, 3, 1)
-    found = self.fn(*([variables] * self._takes_variables), images)
+    found = self._fn(*([variables] * self._takes_variables), images)
     if self._channels_first and getattr(found, 'ndim', 0) == 4:
       found = jnp.moveaxis(found, 1, 3)
     return found

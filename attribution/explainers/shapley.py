@@ -108,17 +108,7 @@ def kernel_shap(
   see `kernel_sets`. Where the budget is enough for all sets, the values are
   exact. Complete either way.
 
-  Args:
-    score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
-    masker: What stands in for what is hidden.
-    grid: Cells a side.
-    num_regions: How many the user gives, at most; 0 for cells.
-    max_evals: Images that are scored, at most.
-    seed: Of the draws.
-
-  Returns:
-    Of variables, images, classes and, where there are any, regions; see
-    `batched`.
+  Arguments and result are those of `permutation_shap`.
 
   Raises:
     InputError: for a budget of fewer sets than there are regions.
@@ -273,15 +263,7 @@ def exact_shap(
 ) -> Program:
   """Shapley values of regions from all sets of them.
 
-  Args:
-    score_fn: (variables, images [B, H, W, C]) -> scores [B, K].
-    masker: What stands in for what is hidden.
-    grid: Cells a side.
-    num_regions: How many the user gives, at most; 0 for cells.
-
-  Returns:
-    Of variables, images, classes and, where there are any, regions; see
-    `batched`.
+  Arguments and result are those of `permutation_shap`.
 
   Raises:
     InputError: for more than 16 regions.

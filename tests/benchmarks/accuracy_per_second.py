@@ -19,7 +19,6 @@ to each other at 2,000 evaluations, with 95 % bootstrap intervals, and
 shap's that is nearest there.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -196,11 +195,7 @@ def draw(rows, path):
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
-  parser.add_argument('--npz', default='', help='images instead of TFDS')
+  parser = common.parser(__doc__)
   parser.add_argument('--images', type=int, default=64)
   parser.add_argument('--train_steps', type=int, default=8000)
   parser.add_argument('--peers', default='shap', help='of shap,captum')

@@ -13,7 +13,6 @@ The last line is `speedup_vs_shap=… efficiency=… max_rel_l2=…`, the worse 
 the two batch sizes each; `max_rel_l2` leaves out the ties listed above it.
 """
 
-import argparse
 import contextlib
 import functools
 import json
@@ -88,11 +87,7 @@ def relative_l2(maps: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
-  parser.add_argument('--npz', default='', help='images instead of TFDS')
+  parser = common.parser(__doc__)
   parser.add_argument('--images', type=int, default=64)
   parser.add_argument('--max_evals', type=int, default=2000)
   parser.add_argument('--rounds', type=int, default=5)

@@ -1,5 +1,6 @@
 """A trained LeNet-5 and images for the benchmarks, without TensorFlow."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -15,6 +16,16 @@ import numpy as np
 import optax
 
 PROBLEM = methods.Problem(num_classes=10, image_shape=(32, 32, 3))
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+  """Returns a parser of what every benchmark with a LeNet-5 asks."""
+  made = argparse.ArgumentParser(
+      description=doc, formatter_class=argparse.RawTextHelpFormatter
+  )
+  made.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
+  made.add_argument('--npz', default='', help='images instead of TFDS')
+  return made
 
 
 def load_images(npz: str, data_dir: str) -> dict[str, np.ndarray]:

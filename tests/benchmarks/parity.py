@@ -12,7 +12,6 @@ The last line is `exact=…`: the largest relative L2 distance of the maps of wh
 does not draw.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -44,11 +43,7 @@ DRAWN = ('smooth_grad', 'expected_gradients')
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
-  parser.add_argument('--npz', default='', help='images instead of TFDS')
+  parser = common.parser(__doc__)
   parser.add_argument('--images', type=int, default=8)
   parser.add_argument('--train_steps', type=int, default=2000)
   parser.add_argument('--peer_python', default='', help='that has captum')
