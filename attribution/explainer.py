@@ -109,12 +109,12 @@ class Explainer:
       check_at_least('images_per_step', self.images_per_step, 1)
     if self.num_regions is not None:
       check_at_least('num_regions', self.num_regions, 1)
-      self._check_takes_regions()
+      self.check_takes_regions()
     try:
       self._explain(self.num_regions or 0)
     except InputError as error:
       # Of regions that come later, the budget may be enough.
-      if error.argument != 'max_evals' or not self._takes_regions:
+      if error.argument != 'max_evals' or not self.takes_regions:
         raise
 
   @property
@@ -157,6 +157,20 @@ class Explainer:
     Raises:
       InputError: a ValueError, for arguments that do not fit.
     """
+    images = np.asarray(images)
+    turned = self.channels_first and images.ndim == 4
+    if turned:
+      images = np.moveaxis(images, 1, 3)
+    maps = self.of_channels_last(images, labels, regions)
+    return np.moveaxis(maps, 3, 1) if turned else maps
+
+  def of_channels_last(
+      self,
+      images: np.ndarray,
+      labels: np.ndarray,
+      regions: np.ndarray | None = None,
+  ) -> np.ndarray:
+    """The same call, of images and maps [N, H, W, C] in any case."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype.kind != 'f' or not np.isfinite(images).all():
       raise InputError(
@@ -166,12 +180,10 @@ class Explainer:
           + (' Give images.astype(np.float32) / 255, if that is the range.'
              if images.dtype == np.uint8 else '')
       )
-    if self.channels_first and images.ndim == 4:
-      images = np.moveaxis(images, 1, 3)
     batched.check_inputs(images, labels)
     given, count = (), self.num_regions or 0
     if regions is not None:
-      self._check_takes_regions()
+      self.check_takes_regions()
       places = region_lib.checked(regions, images, self.num_regions)
       given, count = (places,), count or int(places.max(initial=0)) + 1
     elif self.num_regions is not None:
@@ -194,7 +206,7 @@ class Explainer:
           + ' (a logarithm of 0, a division by a standard deviation of 0?). '
           'Add a small number there, or take another masker or explainer.'
       )
-    return np.moveaxis(maps, 3, 1) if self.channels_first else maps
+    return maps
 
   def _wrapped(self, fn: Callable[..., jax.Array]) -> model_fn.ScoreOfAny:
     return model_fn.ScoreOfAny(
@@ -246,12 +258,13 @@ class Explainer:
     )
 
   @property
-  def _takes_regions(self) -> bool:
+  def takes_regions(self) -> bool:
+    """Whether it explains regions of the user's."""
     return 'num_regions' in explainers.options_of(self.explainer)
 
-  def _check_takes_regions(self) -> None:
+  def check_takes_regions(self) -> None:
     """Raises InputError for an explainer that knows no regions."""
-    if not self._takes_regions:
+    if not self.takes_regions:
       allowed = sorted(
           name for name in explainers.EXPLAINERS
           if 'num_regions' in explainers.options_of(name)

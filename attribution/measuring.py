@@ -37,6 +37,8 @@ def measure(
     labels: np.ndarray | None = None,
     *,
     variables: Any = None,
+    channels_first: bool = False,
+    regions: np.ndarray | None = None,
     masks: np.ndarray | None = None,
     explainers: Explainer | Learned | Mapping[str, Any] | None = None,
     masker: str | Masker = 'blur',
@@ -82,6 +84,9 @@ def measure(
       scores.
     variables: The weights, any tree of arrays; None for a function of the
       images alone.
+    channels_first: Whether images and maps are [N, C, H, W], here and for the
+      function and the explainers.
+    regions: int [H, W] or [N, H, W], for those explainers that explain regions.
     masks: Of the objects, bool or 0 and 1, [N, H, W].
     explainers: What made the maps, by the names of these; where one has no map
       among `maps`, it is made.
@@ -102,8 +107,11 @@ def measure(
   """
   images, found = np.asarray(images), _by_name(maps)
   makers = _by_name(explainers)
-  _check_images(images)
+  _check_images(images, channels_first)
   images = images.astype(np.float32)
+  if channels_first:
+    images = np.moveaxis(images, 1, 3)
+    found = {name: _moved(x) for name, x in found.items()}
   shorter = min(images.shape[1:3])
   region = max(1, shorter // 8) if region is None else region
   _check_options(makers, variables, shorter, region, draws, noise, noise_draws,
@@ -112,10 +120,8 @@ def measure(
     _check_map(images, name, values)
   masks = None if masks is None else _as_masks(masks, images)
   masker = Masker(masker) if isinstance(masker, str) else masker
-  _check_makers(makers, masker)
-  score = model_fn.ScoreOfAny(
-      score_fn, takes_variables=variables is not None
-  )
+  _check_makers(makers, masker, channels_first, regions)
+  score = model_fn.ScoreOfAny(score_fn, variables is not None, channels_first)
   model_fn.inspect(score, variables, images.shape[1:])
   call = model_fn.numpy_callable(score, min(batch_size, len(images)))
   hidden = np.asarray(masker.background(images))
@@ -135,7 +141,7 @@ def measure(
 
   for name, explainer in makers.items():
     if name not in found:
-      found[name] = explainer(images, labels)
+      found[name] = _calls(explainer, regions)(images, labels)
   if not found:
     raise InputError(
         'There are no maps: give [N, H, W, C], or some by name, or explainers.'
@@ -157,11 +163,11 @@ def measure(
       makers.items(), desc='made anew', unit='explainer', disable=not makers
   ):
     anew = sensitivity.sensitivity(
-        explainer, images, found[name], labels, low=low, high=high,
-        noise=noise, draws=noise_draws, seed=seed,
+        _calls(explainer, regions), images, found[name], labels, low=low,
+        high=high, noise=noise, draws=noise_draws, seed=seed,
     )
     if variables is not None:
-      others = _shuffled(explainer, seed)(images, labels)
+      others = _calls(_shuffled(explainer, seed), regions)(images, labels)
       anew['randomisation'] = agreement.rank_correlation(found[name], others)
     for kind, x in anew.items():
       values.setdefault(kind, {})[name] = x
@@ -169,6 +175,23 @@ def measure(
       values={kind: values[kind] for kind in MEASURES if kind in values},
       labels=labels, names=tuple(found), region=region, seed=seed,
   )
+
+
+def _calls(
+    explainer: Explainer | Learned, regions: np.ndarray | None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+  """Returns images [N, H, W, C], labels -> maps [N, H, W, C']."""
+  if isinstance(explainer, Learned):
+    return explainer
+  given = (regions,) if explainer.takes_regions else ()
+  return lambda images, labels: explainer.of_channels_last(
+      images, labels, *given
+  )
+
+
+def _moved(maps: np.ndarray) -> np.ndarray:
+  maps = np.asarray(maps)
+  return np.moveaxis(maps, 1, 3) if maps.ndim == 4 else maps
 
 
 def _shuffled(explainer: Explainer | Learned, seed: int) -> Any:
@@ -202,11 +225,10 @@ def _by_name(given: Any) -> dict[str, Any]:
   return dict(given) if isinstance(given, Mapping) else {'maps': given}
 
 
-def _check_images(images) -> None:
+def _check_images(images, channels_first: bool) -> None:
   if images.ndim != 4 or not len(images):
-    raise InputError(
-        f'Images of shape {images.shape}: give some, [N, H, W, C].'
-    )
+    layout = '[N, C, H, W]' if channels_first else '[N, H, W, C]'
+    raise InputError(f'Images of shape {images.shape}: give some, {layout}.')
   if images.dtype.kind != 'f' or not np.isfinite(images).all():
     raise InputError(
         'Images must be finite floats, in the range that the model takes; '
@@ -247,15 +269,22 @@ def _check_options(
       )
 
 
-def _check_makers(makers, masker: Masker) -> None:
+def _check_makers(makers, masker: Masker, channels_first, regions) -> None:
   """Raises InputError for explainers that look at other images than this."""
-  for name, explainer in makers.items():
-    if not isinstance(explainer, Explainer):
-      continue
-    if explainer.channels_first or explainer.num_regions is not None:
+  own = {n: e for n, e in makers.items() if isinstance(e, Explainer)}
+  if regions is not None and not any(e.takes_regions for e in own.values()):
+    raise InputError(
+        'The regions are for explainers of regions, and none is given: add '
+        "attribution.Explainer(score_fn, explainer='kernel_shap', …), or leave "
+        'them out; the regions that become noise are squares, of the side '
+        'region=.', 'regions',
+    )
+  for name, explainer in own.items():
+    if explainer.channels_first != channels_first:
       raise InputError(
-          f'The explainer {name!r} has channels_first or num_regions; give one '
-          'of images [N, H, W, C] without regions, or its maps instead.'
+          f'The explainer {name!r} has channels_first='
+          f'{explainer.channels_first}, and what is measured channels_first='
+          f'{channels_first}: give the same to both.', 'channels_first',
       )
     takes_masker = 'masker' in options_of(explainer.explainer)
     if takes_masker and explainer.hides != masker:

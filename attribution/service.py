@@ -41,6 +41,7 @@ class MapMaker:
       rounding of a score can differ between two sizes of a batch.
     weigh: Scores [N, K'] of the explained classes -> weights [N, K'], to keep
       one map an image, the weighted sum of theirs, instead of each.
+    further: Names of columns that `explain` takes as well, after the classes.
   """
 
   explain: Explain
@@ -51,6 +52,14 @@ class MapMaker:
   complete: bool = True
   absolute_gap: float = 1e-4
   weigh: Callable[[np.ndarray], np.ndarray] | None = None
+  further: tuple[str, ...] = ()
+
+  def maps_of(self, examples: records.Columns, rows: slice) -> np.ndarray:
+    """Explains some rows: maps float32 [n, H, W, C, K']."""
+    names = ('classes', *self.further)
+    return self.explain(
+        to_float(examples['image'][rows]), *(examples[n][rows] for n in names)
+    )
 
 
 def write_maps(
@@ -190,12 +199,11 @@ def _estimate(
           f'{humanize.naturalsize(free)} free. Explain fewer images, or use '
           'another directory.'
       )
-  images = to_float(examples['image'][: maker.chunk])
-  classes = examples['classes'][: maker.chunk]
-  maker.explain(images, classes)  # Compiles.
+  few = slice(0, min(maker.chunk, len(examples['id'])))
+  maker.maps_of(examples, few)  # Compiles.
   start = time.monotonic()
-  maker.explain(images, classes)
-  seconds = (time.monotonic() - start) / len(images)
+  maker.maps_of(examples, few)
+  seconds = (time.monotonic() - start) / few.stop
   logging.info(
       'Estimated time: %s (%.3f s an image).',
       humanize.precisedelta(seconds * todo, minimum_unit='seconds',
@@ -218,7 +226,7 @@ def _explain_shard(
   weights = maker.weigh(full) if maker.weigh else None
   for start in range(0, len(images), maker.chunk):
     chunk = slice(start, start + maker.chunk)
-    values = maker.explain(images[chunk], classes[chunk])
+    values = maker.maps_of(part, chunk)
     if weights is not None:
       values = np.einsum('nhwck,nk->nhwc', values, weights[chunk])[..., None]
     maps.append(values)

@@ -14,6 +14,7 @@ from attribution.errors import check_at_least
 from attribution.errors import InputError
 from attribution.explainer import Explainer
 from attribution.explainers import batched
+from attribution.explainers import regions as region_lib
 from etils import epath
 import jax
 import numpy as np
@@ -47,12 +48,13 @@ def write_maps(
   Args:
     explainer: What makes the maps.
     data: Columns, arrays of N rows: `image`, float32 [N, H, W, C] as the
-      explainer takes them, or uint8 pictures, which are explained as image /
-      255; `label`, int [N], the class to explain, or [N, K'] for several. And
-      as one likes `classes`, int [N] or [N, K'], to explain these in place of
-      the label; `id`, text [N], each another, by default the row's number;
-      `split`, text [N], by default 'train'; and any further columns of numbers
-      or booleans, which the shards keep.
+      explainer takes them ([N, C, H, W] if it has channels_first), or uint8
+      pictures, which are explained as image / 255; `label`, int [N], the class
+      to explain, or [N, K'] for several. And as one likes `regions`, int
+      [N, H, W], for an explainer of regions; `classes`, int [N] or [N, K'], to
+      explain these in place of the label; `id`, text [N], each another, by
+      default the row's number; `split`, text [N], by default 'train'; and any
+      further columns of numbers or booleans, which the shards keep.
     directory: Where the shards go; it is made.
     shard_size: Images a shard.
     model: A name of what is explained, of which the directory is.
@@ -74,21 +76,18 @@ def write_maps(
         f'The explainer is of the type {type(explainer).__name__}; it must be '
         'an attribution.Explainer.'
     )
-  if explainer.channels_first or explainer.num_regions is not None:
-    raise InputError(
-        'Shards keep images [N, H, W, C] and maps of pixels or of cells: give '
-        'an explainer without channels_first and num_regions.'
-    )
   if explainer.layers is not None and not model:
     raise InputError(
         'The functions of layers= have no digest by which other maps could be '
         "told from these: give model='name', another one for other layers."
     )
   check_at_least('shard_size', shard_size, 1)
-  examples = _examples(data)
+  examples = _examples(data, explainer)
+  explainer = _for_regions(explainer, examples)
   images, classes = examples['image'], examples['classes']
   score_fn = model_fn.ScoreOfAny(
-      explainer.score_fn, takes_variables=explainer.variables is not None
+      explainer.score_fn, explainer.variables is not None,
+      explainer.channels_first,
   )
   batched.check_labels(
       classes, score_fn, explainer.variables, images.shape[1:]
@@ -108,13 +107,14 @@ def write_maps(
       directory,
       examples,
       service.MapMaker(
-          explain=explainer,
+          explain=explainer.of_channels_last,
           score=score,
           background=explainer.hides.background,
           evaluations=explainer.evaluations,
           chunk=min(few, shard_size) if cpu else shard_size,
           complete=explainers.find(explainer.explainer).complete,
           absolute_gap=allowed_gap,
+          further=('regions',) if 'regions' in examples else (),
       ),
       settings={
           'model': model,
@@ -124,6 +124,8 @@ def write_maps(
               name: _digest(column) for name, column in examples.items()
           },
           'shard_size': shard_size,
+          # Images, and maps, are turned back when they are read.
+          **({'channels_first': True} if explainer.channels_first else {}),
       },
       facts={'provenance': {
           'jax': jax.__version__, 'device': jax.devices()[0].device_kind,
@@ -142,7 +144,8 @@ def read_maps(
 
   Returns:
     The columns that were given, in their order, and `map` (float32 [N, H, W, C,
-    K']), `classes` (int [N, K']), which were explained, `full_value` and
+    K'], or [N, C, H, W, K'] of an explainer with channels_first, as the
+    images), `classes` (int [N, K']), which were explained, `full_value` and
     `base_value` (float32 [N, K']), their scores of the image and of the image
     with everything hidden. For one class an image these four are without the
     last axis. And the manifest.
@@ -154,10 +157,16 @@ def read_maps(
   columns, manifest = records.read(directory)
   if columns['classes'].shape[1] == 1:
     columns |= {name: columns[name][..., 0] for name in _OF_CLASSES}
+  if manifest.get('channels_first'):
+    columns |= {
+        name: np.moveaxis(columns[name], 3, 1) for name in ('image', 'map')
+    }
   return columns, manifest
 
 
-def _examples(data: Mapping[str, np.ndarray]) -> records.Columns:
+def _examples(
+    data: Mapping[str, np.ndarray], explainer: Explainer
+) -> records.Columns:
   """Checks the columns and adds those that may be left out."""
   columns = {name: np.asarray(column) for name, column in data.items()}
   explained = 'classes' if 'classes' in columns else 'label'
@@ -169,9 +178,12 @@ def _examples(data: Mapping[str, np.ndarray]) -> records.Columns:
     )
   images, count = columns['image'], len(columns['image'])
   if not count or images.ndim != 4:
+    layout = '[N, C, H, W]' if explainer.channels_first else '[N, H, W, C]'
     raise InputError(
-        f'The images have the shape {images.shape}: give some, [N, H, W, C].'
+        f'The images have the shape {images.shape}: give some, {layout}.'
     )
+  if explainer.channels_first:
+    columns['image'] = images = np.moveaxis(images, 1, 3)
   if images.dtype.kind == 'f':
     columns['image'] = images = images.astype(np.float32)
     if not np.isfinite(images).all():
@@ -183,11 +195,6 @@ def _examples(data: Mapping[str, np.ndarray]) -> records.Columns:
     raise InputError(
         f'The images are {images.dtype}: give uint8 pictures, which are '
         'explained as image / 255, or floats as the explainer takes them.'
-    )
-  if 'regions' in columns:
-    raise InputError(
-        "The column 'regions' would be kept and not explained by: maps of "
-        'regions are not written yet. Rename it, if it is to be kept.'
     )
   for name in _OF_CLASSES[1:]:
     if name in columns:
@@ -216,6 +223,33 @@ def _examples(data: Mapping[str, np.ndarray]) -> records.Columns:
   columns['classes'] = columns[explained].reshape(count, -1).astype(np.int32)
   records.check_further(columns)
   return columns
+
+
+def _for_regions(
+    explainer: Explainer, examples: records.Columns
+) -> Explainer:
+  """Returns an explainer for which all calls have as many regions."""
+  if 'regions' not in examples:
+    if explainer.num_regions is not None:
+      raise InputError(
+          f'The explainer was made for {explainer.num_regions} regions: give '
+          "them as the column 'regions', int [N, H, W]."
+      )
+    return explainer
+  explainer.check_takes_regions()
+  given = examples['regions']
+  if given.shape != examples['image'].shape[:3]:
+    raise InputError(
+        f'The regions are of shape {given.shape}; give one array an image, '
+        f'{examples["image"].shape[:3]}: of the same for all, '
+        'np.broadcast_to(regions, (N, H, W)).'
+    )
+  # Checked at once: a shard far on would else stop the run.
+  region_lib.checked(given, examples['image'], explainer.num_regions)
+  examples['regions'] = given.astype(np.int32)
+  if explainer.num_regions is not None:
+    return explainer
+  return dataclasses.replace(explainer, num_regions=int(given.max()) + 1)
 
 
 def _options(explainer: Explainer) -> dict[str, Any]:

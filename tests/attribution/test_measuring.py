@@ -240,10 +240,13 @@ WRONG = {
             score, variables=WEIGHTS, masker='mean'
         ),
     },
-    "explainer 'maps' has channels_first or num_regions": {
+    "explainer 'maps' has channels_first=True, and what is measured .*=False": {
         'explainers': attribution.Explainer(
             score, variables=WEIGHTS, channels_first=True
         ),
+    },
+    'regions are for explainers of regions, and none': {
+        'regions': np.zeros((SIDE, SIDE), int), 'explainers': explainer(),
     },
     "explainer 'maps' has no variables": {
         'explainers': attribution.Explainer(
@@ -257,6 +260,37 @@ WRONG = {
 def test_what_cannot_be_measured_is_said(said):
   with pytest.raises(InputError, match=said):
     measure(**WRONG[said])
+
+
+def test_channels_first_changes_no_value():
+  def turned(weights, images):
+    return score(weights, jnp.moveaxis(images, 1, 3))
+
+  def kernel_shap(score_fn, **options):
+    return attribution.Explainer(
+        score_fn, variables=WEIGHTS, explainer='kernel_shap', max_evals=100,
+        **options,
+    )
+
+  regions = np.arange(SIDE**2).reshape(SIDE, SIDE) // 16
+  options = dict(masks=MASKS, noise_draws=1, draws=2, regions=regions)
+  last = measure(
+      {'noise': MAPS}, explainers={'kernel': kernel_shap(score)}, **options
+  )
+  first = attribution.measure(
+      turned, np.moveaxis(IMAGES, 3, 1), {'noise': np.moveaxis(MAPS, 3, 1)},
+      LABELS, variables=WEIGHTS, channels_first=True, **options,
+      explainers={'kernel': kernel_shap(turned, channels_first=True)},
+  )
+  assert first.values.keys() == last.values.keys()
+  for kind, methods in last.values.items():
+    for name, values in methods.items():
+      np.testing.assert_allclose(
+          first.values[kind][name], values, rtol=1e-4, atol=1e-5,
+          err_msg=f'{kind} {name}',
+      )
+  # Four regions: all sets of them, so that its maps sum to the change.
+  assert last.values['completeness_gap']['kernel'].max() < 1e-5
 
 
 def test_scores_that_are_not_finite_are_said():

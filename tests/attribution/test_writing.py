@@ -34,6 +34,12 @@ def make(**options):
   })
 
 
+# Four regions in the first image, two in the others.
+REGIONS = np.kron([[0, 1], [2, 3]], np.ones((2, 2), int))
+REGIONS = np.stack([REGIONS, *[REGIONS // 2] * (COUNT - 1)])
+MASK = np.zeros((COUNT, 4, 4), np.uint8)
+
+
 def write(directory, explainer=None, data=None, **options):
   if data is None:
     data = {'image': PICTURES, 'label': LABELS}
@@ -112,7 +118,7 @@ def test_killed_and_continued_equals_undisturbed(
     tmp_path, monkeypatch, undisturbed, killed_in
 ):
   calls = []
-  call = attribution.Explainer.__call__
+  call = attribution.Explainer.of_channels_last
 
   def until_killed(self, images, labels):
     if len(calls) == killed_in:
@@ -122,7 +128,7 @@ def test_killed_and_continued_equals_undisturbed(
 
   data = {'image': FLOATS, 'label': LABELS}
   with monkeypatch.context() as patch:
-    patch.setattr(attribution.Explainer, '__call__', until_killed)
+    patch.setattr(attribution.Explainer, 'of_channels_last', until_killed)
     with pytest.raises(Killed):
       write(tmp_path, data=data)
   with pytest.raises(InputError, match='no complete attribution maps'):
@@ -130,7 +136,7 @@ def test_killed_and_continued_equals_undisturbed(
   write(tmp_path, data=data)
   assert contents(tmp_path) == contents(undisturbed)
   # Nothing is left to do.
-  monkeypatch.setattr(attribution.Explainer, '__call__', until_killed)
+  monkeypatch.setattr(attribution.Explainer, 'of_channels_last', until_killed)
   write(tmp_path, data=data)
   assert len(calls) == killed_in
 
@@ -240,7 +246,6 @@ WRONG = {
     "The id 'a' is there 5 times": data(id=np.array(['a'] * COUNT)),
     "column 'name' of <U1": data(name=np.array(list('abcde'))),
     "column 'map' is made here": data(map=FLOATS),
-    "column 'regions' would be": data(regions=LABELS),
     "column 'split' is not": data(split=np.array([['a']] * COUNT)),
 }
 
@@ -260,14 +265,64 @@ def test_data_that_do_not_fit_are_refused_before_anything(tmp_path, said):
     ("give model='name'", {'explainer': make(
         explainer='grad_cam', layers=attribution.Layers(score, score)
     )}),
-    ('without channels_first', {'explainer': make(channels_first=True)}),
-    ('without channels_first and num_regions', {
+    (r'shape \(5, 4, 4\): give some, \[N, C, H, W\]', {
+        'explainer': make(channels_first=True), 'data': data(image=MASK),
+    }),
+    ("made for 3 regions: give them as the column 'regions'", {
         'explainer': make(explainer='occlusion', num_regions=3),
+    }),
+    ("'partition_grid' takes no regions", {'data': data(regions=REGIONS)}),
+    (r'regions are of shape \(5,\); give one array an image', {
+        'explainer': make(explainer='occlusion'), 'data': data(regions=LABELS),
+    }),
+    ('Image 0 has 4 regions, and num_regions is 3', {
+        'explainer': make(explainer='occlusion', num_regions=3),
+        'data': data(regions=REGIONS),
     }),
 ])
 def test_options_that_do_not_fit_are_refused(tmp_path, said, options):
   with pytest.raises(InputError, match=said):
     write(tmp_path / 'maps', **options)
+
+
+@pytest.mark.parametrize(('options', 'num_regions'), [
+    ({'explainer': 'kernel_shap', 'max_evals': 20}, None),
+    ({'explainer': 'occlusion', 'num_regions': 6}, 6),
+    ({'explainer': 'partition'}, 4),
+])
+def test_maps_of_regions_are_those_of_the_explainer(
+    tmp_path, options, num_regions
+):
+  data = {'image': FLOATS, 'label': LABELS, 'regions': REGIONS}
+  write(tmp_path, make(**options), data)
+  columns, _ = attribution.read_maps(tmp_path)
+  explain = make(**{'num_regions': num_regions or 4, **options})
+  np.testing.assert_allclose(
+      columns['map'], explain(FLOATS, LABELS, REGIONS), rtol=1e-5, atol=1e-6
+  )
+  np.testing.assert_array_equal(columns['regions'], REGIONS)
+
+
+def test_channels_first_is_what_is_read_again(tmp_path):
+  def turned(weights, images):
+    return score(weights, jnp.moveaxis(images, 1, 3))
+
+  first = np.moveaxis(FLOATS, 3, 1)
+  explain = dataclasses.replace(
+      make(), score_fn=turned, channels_first=True
+  )
+  write(tmp_path / 'first', explain, {'image': first, 'label': LABELS})
+  write(tmp_path / 'last', make(), {'image': FLOATS, 'label': LABELS})
+  found, _ = attribution.read_maps(tmp_path / 'first')
+  same, _ = attribution.read_maps(tmp_path / 'last')
+  np.testing.assert_array_equal(found['image'], first)
+  np.testing.assert_allclose(
+      found['map'], np.moveaxis(same['map'], 3, 1), rtol=1e-5, atol=1e-6
+  )
+  several = {'image': first, 'label': np.stack([LABELS, 2 - LABELS], axis=1)}
+  write(tmp_path / 'several', explain, several)
+  found, _ = attribution.read_maps(tmp_path / 'several')
+  assert found['map'].shape == (COUNT, 3, 4, 4, 2)
 
 
 def test_a_folder_without_maps_is_no_directory_of_maps(tmp_path):
