@@ -69,8 +69,11 @@ def unknown_choice(
     value: What stands for its value in the advice.
   """
   allowed = sorted(allowed)
-  near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
+  # Capitals, dashes and spaces do not make another name: 'Kernel SHAP'.
+  plain = {name.replace('_', '').lower(): name for name in allowed}
+  asked = ''.join(c for c in str(given).lower() if c not in '_- ')
+  near = difflib.get_close_matches(asked, plain, n=1, cutoff=0.5)
+  hint = f' Did you mean {plain[near[0]]!r}?' if near else ''
   names = ', '.join(name or "''" for name in allowed)
   return InputError(
       f'Unknown {what} {given!r}.{hint} Allowed: {names}.',

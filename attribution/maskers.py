@@ -51,7 +51,14 @@ class Masker:
           'blur_kernel',
           'N',
       )
-    colour = np.asarray(self.mask_value, np.float32)
+    try:
+      colour = np.asarray(self.mask_value, np.float32)
+    except (TypeError, ValueError) as error:
+      raise InputError(
+          f'The mask value is {self.mask_value!r}; give one number in [0, 1], '
+          'or one for each channel.',
+          'mask_value',
+      ) from error
     if colour.ndim > 1:
       raise InputError(
           f'The mask value has the shape {colour.shape}; give one number, or '

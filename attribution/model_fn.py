@@ -153,22 +153,24 @@ def inspect(
 @functools.lru_cache(maxsize=KEPT)
 def _inspect(score_fn, treedef, leaves, shape) -> Known:
   variables = jax.tree.unflatten(treedef, leaves)
-  one, two = (
-      jax.make_jaxpr(score_fn)(
+  (one, _), (two, scores) = (
+      jax.make_jaxpr(score_fn, return_shape=True)(
           variables, jax.ShapeDtypeStruct((n, *shape), jnp.float32)
       )
       for n in (1, 2)
   )
-  scores = [x.shape for x in two.out_avals]
-  if len(scores) != 1 or len(scores[0]) != 2 or scores[0][0] != 2:
+  # A dict of one array is none, though it has the leaves of one.
+  given = getattr(scores, 'shape', None)
+  if given is None or len(given) != 2 or given[0] != 2:
+    found = jax.tree.map(lambda x: x.shape, scores)
     raise InputError(
-        'The scoring function must map images [B, H, W, C] to scores [B, K]; '
-        f'for B = 2 it returns {scores}.'
+        'The scoring function must map images [B, H, W, C] to scores [B, K], '
+        f'one array; for B = 2 it returns {found}.'
     )
   # What one image more adds; arrays of weights do not count.
   sizes = zip(_array_sizes(one.jaxpr), _array_sizes(two.jaxpr), strict=False)
   largest = max([4 * math.prod(shape)] + [more - less for less, more in sizes])
-  return Known(scores[0][1], largest)
+  return Known(given[1], largest)
 
 
 def _array_sizes(jaxpr) -> list[int]:

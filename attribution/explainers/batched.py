@@ -271,6 +271,14 @@ def check_inputs(images: np.ndarray, labels: np.ndarray) -> None:
         f'{len(images)} images and {len(labels)} labels of type '
         f'{labels.dtype}: give one integer, or one row of integers, an image.'
     )
+  # Three classes and more, of which an image has the first again and again.
+  if labels.ndim == 2 and labels.shape[1] > 2 and len(labels) and (
+      ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+  ):
+    raise InputError(
+        f'Labels of shape {labels.shape} are one-hot rows, and would be taken '
+        'for the classes to explain of each image: give labels.argmax(axis=1).'
+    )
 
 
 def check_labels(

@@ -6,8 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+
 def cells(height: int, width: int, grid: int) -> np.ndarray:
-  """Returns which cell of a grid each pixel is in, int32 [1, H, W]."""
+  """Returns which cell of a grid each pixel is in, int32 [1, H, W].
+
+  Raises:
+    InputError: for more cells a side than pixels.
+  """
+  if grid > min(height, width):
+    raise InputError(
+        f'A grid of {grid} cells a side is finer than the pixels of images of '
+        f'{height}x{width}: give {min(height, width)} or less.', 'grid', 'N',
+    )
   rows, columns = (np.arange(n) * grid // n for n in (height, width))
   return (rows[:, None] * grid + columns).astype(np.int32)[None]
 

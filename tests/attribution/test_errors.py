@@ -67,6 +67,12 @@ def test_an_unknown_choice_names_what_is_near(argument, advice):
   assert str(far).endswith('=M.')
 
 
+@pytest.mark.parametrize('given', ['KernelSHAP', 'kernel-shap', 'Kernel Shap'])
+def test_capitals_and_dashes_make_no_other_name(given):
+  error = unknown_choice('explainer', given, ['kernel_shap', 'rise'], 'x')
+  assert "Did you mean 'kernel_shap'?" in str(error)
+
+
 def test_only_main_speaks_of_flags():
   package = pathlib.Path(attribution.__file__).parent
   for path in package.rglob('*.py'):

@@ -79,6 +79,8 @@ def means_of_half(features):
     ({'masker': 'inpaint_ns'}, 'masker'),
     ({'blur_kernel': -1}, 'blur_kernel'),
     ({'masker': 'mean', 'mask_value': [0.1, 0.2]}, 'mask_value'),
+    ({'masker': 'constant', 'mask_value': 'grey'}, 'mask_value'),
+    ({'explainer': 'occlusion', 'grid': 9}, 'grid'),
     ({'max_evals': 1}, 'max_evals'),
     ({'batch_size': 0}, 'batch_size'),
     ({'images_per_step': 0}, 'images_per_step'),
@@ -153,6 +155,16 @@ def test_images_that_are_no_finite_floats_are_refused(images, said):
   with pytest.raises(InputError) as error:
     attribution.explain(means, images, LABELS)
   assert said in str(error.value)
+
+
+def test_one_hot_labels_are_not_taken_for_several_classes():
+  with pytest.raises(InputError, match=r'labels\.argmax\(axis=1\)'):
+    attribution.explain(means, IMAGES, np.eye(3, dtype=int)[LABELS])
+
+
+def test_scores_in_a_dict_are_refused():
+  with pytest.raises(InputError, match=r"one array; .* {'logits': \(2, 2\)}"):
+    attribution.explain(lambda x: {'logits': means(x)}, IMAGES, LABELS)
 
 
 def test_scores_that_are_not_finite_are_refused():
