@@ -1,5 +1,10 @@
-"""Losses, one value an example, and the scaling of the maps they see."""
+"""Losses, one value an example, and the scaling of the maps they see.
 
+The four localisation losses are those of model guidance (Rao et al., ICCV
+2023): how much of a map lies outside a mask.
+"""
+
+from collections.abc import Callable
 import math
 
 import chex
@@ -9,6 +14,8 @@ import numpy as np
 import optax
 
 MAP_SCALINGS = ('max_abs', 'global_std', 'pixels', 'none')
+# Below this a map, or its positive part, counts as empty.
+EMPTY = 1e-7
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -51,6 +58,90 @@ def map_mse(predicted: jax.Array, target: jax.Array) -> jax.Array:
   """
   chex.assert_equal_shape([predicted, target])
   return jnp.mean(jnp.square(predicted - target), axis=(1, 2, 3))
+
+
+def energy_loss(maps: jax.Array, masks: jax.Array) -> jax.Array:
+  """The share of positive relevance outside the mask, equation 6 plus 1.
+
+  Args:
+    maps: float [B, H, W], signed; its scale makes no difference.
+    masks: [B, H, W] in [0, 1], 1 where the map should be.
+
+  Returns:
+    float [B] in [0, 1].
+  """
+  chex.assert_equal_shape([maps, masks])
+  positive = jax.nn.relu(maps)
+  total, inside = positive.sum((1, 2)), (positive * masks).sum((1, 2))
+  empty = total < EMPTY
+  return 1 - inside / jnp.where(empty, 1, total)
+
+
+def l1_loss(maps: jax.Array, masks: jax.Array) -> jax.Array:
+  """The mean distance of the map's positive part from the mask, equation 3.
+
+  Args:
+    maps: float [B, H, W], signed; divided by its largest value.
+    masks: [B, H, W] in [0, 1].
+
+  Returns:
+    float [B] in [0, 1].
+  """
+  chex.assert_equal_shape([maps, masks])
+  return jnp.mean(jnp.abs(masks - _of_largest(jax.nn.relu(maps))), axis=(1, 2))
+
+
+def ppce_loss(maps: jax.Array, masks: jax.Array) -> jax.Array:
+  """Cross-entropy of the map's positive part inside the mask, equation 4.
+
+  What is outside the mask is free.
+
+  Args:
+    maps: float [B, H, W], signed; divided by its largest value.
+    masks: [B, H, W] in [0, 1].
+
+  Returns:
+    float [B], 0 for a map that is at its largest all over the mask, in nats.
+  """
+  chex.assert_equal_shape([maps, masks])
+  share = jnp.maximum(_of_largest(jax.nn.relu(maps)), EMPTY)
+  size = jnp.maximum(masks.sum((1, 2)), 1)
+  return -(masks * jnp.log(share)).sum((1, 2)) / size
+
+
+def rrr_loss(
+    maps: jax.Array, masks: jax.Array, *, detached: bool = False
+) -> jax.Array:
+  """The squares of the map outside the mask, of both signs, equation 5.
+
+  Args:
+    maps: float [B, H, W], signed; divided by its largest magnitude.
+    masks: [B, H, W] in [0, 1].
+    detached: Whether that magnitude gets no gradient. With one, a map whose
+      largest value is outside is told to raise it.
+
+  Returns:
+    float [B], a sum over pixels.
+  """
+  chex.assert_equal_shape([maps, masks])
+  shares = _of_largest(maps, detached=detached)
+  return ((1 - masks) * jnp.square(shares)).sum((1, 2))
+
+
+LOCALISATION: dict[str, Callable[..., jax.Array]] = {
+    'energy': energy_loss,
+    'l1': l1_loss,
+    'ppce': ppce_loss,
+    'rrr': rrr_loss,
+}
+
+
+def _of_largest(maps: jax.Array, *, detached: bool = False) -> jax.Array:
+  """Divides each map by its largest magnitude; an empty map stays."""
+  largest = jnp.abs(maps).max(axis=(1, 2), keepdims=True)
+  if detached:
+    largest = jax.lax.stop_gradient(largest)
+  return maps / jnp.where(largest < EMPTY, 1, largest)
 
 
 def targets(

@@ -1,6 +1,7 @@
 """Losses against values computed by hand."""
 
 from impactx_jax import losses
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,3 +97,58 @@ def test_targets_keep_the_channels_when_asked():
   maps = np.random.default_rng(0).normal(size=(2, 4, 4, 3))
   found = losses.targets(maps, channels=0, cell=1, scaling='none')
   np.testing.assert_array_equal(found, maps)
+
+
+# Of the papers' formulas: signed maps, what is inside, and each loss by hand.
+SIGNED = np.array([[[4.0, 2.0], [-2.0, 1.0]]], np.float32)
+UPPER = np.array([[[1.0, 1.0], [0.0, 0.0]]], np.float32)
+BY_HAND = {
+    'energy': 1 - 6 / 7,  # Of 4 + 2 + 1, 4 + 2 inside.
+    'l1': 0.75 / 4,  # |1 - 1|, |1 - 1/2|, |0 - 0|, |0 - 1/4|.
+    'ppce': np.log(2) / 2,  # Of 1 and 1/2.
+    'rrr': 5 / 16,  # (-1/2)^2 + (1/4)^2.
+}
+
+
+@pytest.mark.parametrize('name', losses.LOCALISATION)
+def test_localisation_losses_by_hand(name):
+  loss = losses.LOCALISATION[name]
+  np.testing.assert_allclose(loss(SIGNED, UPPER), BY_HAND[name], rtol=1e-6)
+  np.testing.assert_allclose(loss(7 * SIGNED, UPPER), BY_HAND[name], rtol=1e-6)
+  # None depends on the scale of a map, so none pulls at it.
+  gradient = jax.grad(lambda x: loss(x, UPPER).sum())(jnp.asarray(SIGNED))
+  assert abs((gradient * SIGNED).sum()) < 1e-6 < abs(gradient).max()
+
+
+@pytest.mark.parametrize('name', losses.LOCALISATION)
+@pytest.mark.parametrize('maps', [0 * SIGNED, -abs(SIGNED)], ids=['0', 'below'])
+@pytest.mark.parametrize('masks', [UPPER, 0 * UPPER, 0 * UPPER + 1],
+                         ids=['upper', 'none', 'all'])
+def test_localisation_of_nothing_is_finite(name, maps, masks):
+  def mean(x):
+    return losses.LOCALISATION[name](x, masks).mean()
+
+  value, gradient = jax.value_and_grad(mean)(jnp.asarray(maps))
+  assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_the_whole_image_as_mask_asks_nothing_of_energy_and_rrr():
+  masks = np.ones_like(SIGNED)
+  for loss in (losses.energy_loss, losses.rrr_loss):
+    value, gradient = jax.value_and_grad(
+        lambda x, loss=loss: loss(x, masks).sum()
+    )(jnp.asarray(SIGNED))
+    assert abs(value) < 1e-6 and abs(gradient).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ('detached', 'of_worst'), [(False, -1 / 8), (True, 1 / 2)]
+)
+def test_rrr_raises_the_worst_pixel_unless_its_largest_is_detached(
+    detached, of_worst
+):
+  maps = jnp.array([[[1.0, 1.0], [4.0, 2.0]]])
+  gradient = jax.grad(
+      lambda x: losses.rrr_loss(x, UPPER, detached=detached).sum()
+  )(maps)
+  np.testing.assert_allclose(gradient[0, 1, 0], of_worst, rtol=1e-6)
