@@ -75,9 +75,16 @@ def get_config(method: str = '') -> ConfigDict:
   config.data.image_size = (32, 32)
 
   config.model = ConfigDict()
-  # Backbone of A, and of LEP: 'lenet5', 'mobilenet', 'efficientnet_b2', or a
-  # file FILE.py of yours that defines BACKBONE, an impactx_jax.models.Backbone.
+  # Backbone of A, and of LEP: 'lenet5', 'resnet20', 'mobilenet',
+  # 'efficientnet_b2', or a file FILE.py of yours that defines BACKBONE, an
+  # impactx_jax.models.Backbone.
   config.model.name = 'lenet5'
+  # Of 'lenet5' and 'resnet20': 'plain'; 'x_dnn', without biases and
+  # normalisation, whose Input×Gradient is its Integrated Gradients from black;
+  # or 'b_cos', whose maps are a linear map of the image (explainer 'b_cos').
+  config.model.variant = 'plain'
+  # B of b_cos: how much each unit favours inputs that its weight points to.
+  config.model.b_cos_exponent = 2.0
   # File of published weights that A, and LEP, start from: an h5 of Keras,
   # safetensors of timm, or the prefix of a TensorFlow checkpoint; 'random' to
   # do without, which '' means where no weights are published.
@@ -95,7 +102,7 @@ def get_config(method: str = '') -> ConfigDict:
   config.model.drop_path = 0.0
   # Of LeNet-5: 'relu', 'tanh' or 'sigmoid'.
   config.model.activation = 'relu'
-  # Of LeNet-5: 'max' or 'mean'.
+  # Of LeNet-5: 'max' or 'mean'; b_cos, of any backbone, takes 'mean' alone.
   config.model.pooling = 'max'
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'

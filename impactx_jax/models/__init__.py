@@ -15,16 +15,20 @@ from impactx_jax import user_files
 from impactx_jax.models import efficientnet
 from impactx_jax.models import lenet
 from impactx_jax.models import mobilenet
+from impactx_jax.models import resnet
 from impactx_jax.models.base import Backbone as Backbone
 from impactx_jax.models.base import Classifier as Classifier
+from impactx_jax.models.base import dynamic_linear as dynamic_linear
 from impactx_jax.models.base import scaled as scaled
 from impactx_jax.models.base import Scores as Scores
+from impactx_jax.models.base import VARIANTS
 from ml_collections import ConfigDict
 
 BACKBONES: dict[str, Backbone] = {
     'lenet5': lenet.BACKBONE,
     'mobilenet': mobilenet.BACKBONE,
     'efficientnet_b2': efficientnet.BACKBONE,
+    'resnet20': resnet.BACKBONE,
 }
 DTYPES = ('float32', 'bfloat16')
 # Values of `config.model.pretrained` that are no file.
@@ -32,6 +36,8 @@ AT_RANDOM = ('', 'random')
 
 
 BOUNDS: bounds.Bounds = {
+    'variant': bounds.Choice('variant', VARIANTS),
+    'b_cos_exponent': bounds.Range(1),
     'activation': bounds.Choice('activation', tuple(lenet.ACTIVATIONS)),
     'pooling': bounds.Choice('pooling', tuple(lenet.POOLINGS)),
     'dtype': bounds.Choice('dtype', DTYPES),
@@ -53,6 +59,7 @@ def check(
   backbone = find(model.name)
   bounds.check(model, BOUNDS, 'config.model')
   _check_pretrained(model, backbone)
+  _check_variant(model, backbone)
   smallest = backbone.min_size
   if model.input_size and model.input_size < smallest:
     raise InputError(
@@ -86,6 +93,31 @@ def _check_pretrained(model, backbone: Backbone) -> None:
         f'{backbone.published}, and name it with '
         '--config.model.pretrained=FILE; or start at random, with '
         '--config.model.pretrained=random.'
+    )
+
+
+def _check_variant(model, backbone: Backbone) -> None:
+  """Refuses a `model.variant` that is not what its definition says."""
+  variant = model.variant
+  if variant not in backbone.variants:
+    known = [
+        name for name, other in BACKBONES.items() if variant in other.variants
+    ]
+    raise InputError(
+        f'{model.name} has no variant {variant!r}, which {" and ".join(known)} '
+        'have. Choose one of them with --config.model.name=NAME, or '
+        '--config.model.variant=plain.'
+    )
+  if variant != 'plain' and model.activation != 'relu':
+    raise InputError(
+        f'config.model.activation is {model.activation!r}, with which x_dnn '
+        'would not be homogeneous, and b_cos has none. Leave it at relu, with '
+        '--config.model.activation=relu, or take --config.model.variant=plain.'
+    )
+  if variant == 'b_cos' and model.pooling != 'mean':
+    raise InputError(
+        f'config.model.pooling is {model.pooling!r}, and b_cos pools by the '
+        'mean: add --config.model.pooling=mean.'
     )
 
 

@@ -10,6 +10,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+# Of `config.model.variant`: the network as published; without biases and
+# normalisation, so that f(αx) = αf(x) for α >= 0; of B-cos layers.
+VARIANTS = ('plain', 'x_dnn', 'b_cos')
+
 
 class Scores(NamedTuple):
   """What a classifier's head gives.
@@ -43,6 +47,10 @@ class Backbone:
       ('attention_stage', 'block12', 'dw') -> the layer that has its weights
       in published files, by Keras's name. None: no weights are published.
     published: Which files those are, for messages.
+    variants: Those of VARIANTS that its trunk and head know. In 'b_cos' each
+      has an attribute `b_cos`, a `models.b_cos.BCos`.
+    layers: Names of the places, from the input on, at which a trunk with the
+      methods `until(images, layer)` and `after(features, layer)` is cut.
   """
 
   trunk: Callable[[ConfigDict], nn.Module]
@@ -52,6 +60,8 @@ class Backbone:
   pool: Callable[[jax.Array], jax.Array] = layers.flatten
   keras_layer: Callable[[tuple[str, ...]], str] | None = None
   published: str = ''
+  variants: tuple[str, ...] = VARIANTS[:1]
+  layers: tuple[str, ...] = ('input',)
 
 
 def dtype_of(model: ConfigDict) -> jnp.dtype:
@@ -73,3 +83,42 @@ class Classifier(nn.Module):
   def __call__(self, images: jax.Array, train: bool = False) -> Scores:
     """Images float32 [B, H, W, C] in [0, 1] -> Scores."""
     return self.head(self.trunk(images, train), train)
+
+  def until(self, images: jax.Array, layer: str) -> jax.Array:
+    """Images [B, H, W, C] -> features [B, h, w, F], in inference mode.
+
+    Args:
+      images: float32 [B, H, W, C] in [0, 1].
+      layer: One of the backbone's `layers`, or 'trunk', where it ends.
+    """
+    if layer == 'trunk':
+      return self.trunk(images)
+    if hasattr(self.trunk, 'until'):
+      return self.trunk.until(images, layer)
+    return images
+
+  def after(self, features: jax.Array, layer: str) -> Scores:
+    """Features at a layer, as `until` gives them -> Scores."""
+    if layer == 'trunk':
+      return self.head(features)
+    if hasattr(self.trunk, 'after'):
+      return self.head(self.trunk.after(features, layer))
+    return self(features)
+
+
+def dynamic_linear(network: Classifier) -> Classifier | None:
+  """Returns a B-cos network whose gradients are its linear map W(x).
+
+  The same variables give the same scores; derivatives by features hold the
+  scale of every B-cos unit fixed, see `models.b_cos`.
+
+  Args:
+    network: Of any variant; None is returned for one that is not B-cos.
+  """
+  parts = {'trunk': network.trunk, 'head': network.head}
+  if any(getattr(part, 'b_cos', None) is None for part in parts.values()):
+    return None
+  return network.clone(**{
+      name: part.clone(b_cos=dataclasses.replace(part.b_cos, explain=True))
+      for name, part in parts.items()
+  })

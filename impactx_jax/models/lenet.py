@@ -1,8 +1,10 @@
 """LeNet-5, with its convolution and pooling computed in one pass."""
 
 from collections.abc import Callable
+import functools
 
 from flax import linen as nn
+from impactx_jax.models import b_cos as b_cos_lib
 from impactx_jax.models import base
 from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
@@ -19,6 +21,7 @@ POOLINGS: dict[str, Callable[..., jax.Array]] = {
     'max': jnp.max,
     'mean': jnp.mean,
 }
+LAYERS = ('input', 'mid', 'final')
 
 
 class ConvPool(nn.Module):
@@ -36,6 +39,7 @@ class ConvPool(nn.Module):
     activation: A name in ACTIVATIONS.
     pooling: A name in POOLINGS.
     dtype: Of the computation; parameters are float32.
+    use_bias: Whether each filter has one.
   """
 
   filters: int
@@ -43,6 +47,7 @@ class ConvPool(nn.Module):
   activation: str = 'relu'
   pooling: str = 'max'
   dtype: jnp.dtype = jnp.float32
+  use_bias: bool = True
 
   @nn.compact
   def __call__(
@@ -65,7 +70,9 @@ class ConvPool(nn.Module):
         nn.initializers.lecun_normal(),
         (side, side, images.shape[-1], self.filters),
     )
-    bias = self.param('bias', nn.initializers.zeros_init(), (self.filters,))
+    bias = jnp.zeros(self.filters)
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros_init(), (self.filters,))
     images, kernel, bias = nn.dtypes.promote_dtype(
         images, kernel, bias, dtype=self.dtype
     )
@@ -128,6 +135,50 @@ def _phase_kernel(kernel: jax.Array) -> jax.Array:
   return stacked.reshape(blocks, blocks, 4 * channels, 4 * filters)
 
 
+class BCosConvPool(nn.Module):
+  """A VALID B-cos convolution, and the mean of windows of 2x2.
+
+  Computed as one for even sides, as `ConvPool` is.
+
+  Attributes:
+    filters: Number of output channels.
+    b_cos: Of the network.
+    kernel_size: Side of the square kernel, odd.
+    dtype: Of the computation.
+  """
+
+  filters: int
+  b_cos: b_cos_lib.BCos
+  kernel_size: int = 5
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, images: jax.Array, *, pool: bool = True, fused: bool = True
+  ) -> jax.Array:
+    """As `ConvPool`."""
+    side, (_, height, width, channels) = self.kernel_size, images.shape
+    kernel = self.param(
+        'kernel', *b_cos_lib.kernel_of(side, channels, self.filters)
+    )
+    images, kernel = nn.dtypes.promote_dtype(
+        images, b_cos_lib.unit(kernel), dtype=self.dtype
+    )
+    norms = b_cos_lib.patch_norms(images, side)
+    phases = pool and fused and height % 2 == 0 and width % 2 == 0
+    if phases:
+      units = _convolve(_space_to_depth(images), _phase_kernel(kernel))
+      units = units.reshape(*units.shape[:3], 4, -1)
+      norms = _space_to_depth(norms)[..., None]
+    else:
+      units = _convolve(images, kernel)
+    features = b_cos_lib.respond(units, norms, self.b_cos)
+    features *= b_cos_lib.scale_of(kernel)
+    if phases:
+      return features.mean(axis=3)
+    return pool_2x2(features, 'mean') if pool else features
+
+
 class LeNet5Trunk(nn.Module):
   """The two convolution stages: [B, H, W, C] -> [B, h, w, 16 width].
 
@@ -138,28 +189,59 @@ class LeNet5Trunk(nn.Module):
     activation: A name in ACTIVATIONS.
     pooling: A name in POOLINGS.
     dtype: Of the computation.
+    use_bias: Whether the convolutions have biases.
+    b_cos: Of a B-cos network, which heeds neither activation nor use_bias.
   """
 
   filters: tuple[int, int] = (6, 16)
   activation: str = 'relu'
   pooling: str = 'max'
   dtype: jnp.dtype = jnp.float32
+  use_bias: bool = True
+  b_cos: b_cos_lib.BCos | None = None
 
   def setup(self):
-    options = dict(
-        activation=self.activation, pooling=self.pooling, dtype=self.dtype
-    )
-    self.conv1 = ConvPool(self.filters[0], **options)
-    self.conv2 = ConvPool(self.filters[1], **options)
+    if self.b_cos is None:
+      stage = functools.partial(
+          ConvPool, activation=self.activation, pooling=self.pooling,
+          dtype=self.dtype, use_bias=self.use_bias,
+      )
+    else:
+      stage = functools.partial(
+          BCosConvPool, b_cos=self.b_cos, dtype=self.dtype
+      )
+    self.conv1 = stage(self.filters[0])
+    self.conv2 = stage(self.filters[1])
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
     del train  # Nothing here behaves differently in training.
-    return self.conv2(self.conv1(images))
+    return self.after(self.until(images, 'input'), 'input')
+
+  def until(self, images: jax.Array, layer: str) -> jax.Array:
+    """[B, H, W, C] -> the features at a layer, [B, h', w', F'].
+
+    Args:
+      images: [B, H, W, C].
+      layer: 'input' (the images, [x, 1 - x] of a B-cos network), 'mid' (conv1,
+        pooled) or 'final' (conv2, before the pooling).
+    """
+    index = LAYERS.index(layer)
+    x = images if self.b_cos is None else b_cos_lib.encode(images)
+    if index >= 1:
+      x = self.conv1(x)
+    return self.conv2(x, pool=False) if index == 2 else x
+
+  def after(self, features: jax.Array, layer: str) -> jax.Array:
+    """The features at a layer, as `until` gives them -> those of the trunk."""
+    index = LAYERS.index(layer)
+    if index == 2:
+      return self.last_stage(features)
+    return self.conv2(self.conv1(features) if index == 0 else features)
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
     """[B, H, W, C] -> [B, 2h, 2w, 16 width], before the last pooling."""
     del train
-    return self.conv2(self.conv1(images), pool=False)
+    return self.until(images, 'final')
 
   def last_stage(self, stem: jax.Array, train: bool = False) -> jax.Array:
     """[B, 2h, 2w, 16 width] -> [B, h, w, 16 width]."""
@@ -175,22 +257,26 @@ class LeNet5Head(nn.Module):
     widths: Of the two hidden layers.
     activation: A name in ACTIVATIONS.
     dtype: Of the computation.
+    use_bias: Whether the layers have biases.
   """
 
   num_classes: int
   widths: tuple[int, int] = (120, 84)
   activation: str = 'relu'
   dtype: jnp.dtype = jnp.float32
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> Scores:
     del train
     activation = ACTIVATIONS[self.activation]
     features = features.reshape(features.shape[0], -1)
+    dense = functools.partial(
+        nn.Dense, use_bias=self.use_bias, dtype=self.dtype
+    )
     for i, width in enumerate(self.widths, start=1):
-      dense = nn.Dense(width, dtype=self.dtype, name=f'dense{i}')
-      features = activation(dense(features))
-    logits = nn.Dense(self.num_classes, dtype=self.dtype, name='dense3')
+      features = activation(dense(width, name=f'dense{i}')(features))
+    logits = dense(self.num_classes, name='dense3')
     return Scores(logits(features).astype(jnp.float32), features)
 
 
@@ -222,15 +308,18 @@ def _trunk(model) -> LeNet5Trunk:
       activation=model.activation,
       pooling=model.pooling,
       dtype=base.dtype_of(model),
+      use_bias=model.variant == 'plain',
+      b_cos=b_cos_lib.of(model),
   )
 
 
-def _head(model, num_classes: int) -> LeNet5Head:
+def _head(model, num_classes: int) -> nn.Module:
+  widths = base.scaled(model, 120), base.scaled(model, 84)
+  b_cos, dtype = b_cos_lib.of(model), base.dtype_of(model)
+  if b_cos is not None:
+    return b_cos_lib.BCosHead(num_classes, b_cos, widths, dtype)
   return LeNet5Head(
-      num_classes=num_classes,
-      widths=(base.scaled(model, 120), base.scaled(model, 84)),
-      activation=model.activation,
-      dtype=base.dtype_of(model),
+      num_classes, widths, model.activation, dtype, model.variant == 'plain'
   )
 
 
@@ -239,5 +328,10 @@ def _attention_stage(model) -> AttentionStage:
 
 
 BACKBONE = base.Backbone(
-    trunk=_trunk, head=_head, min_size=16, attention_stage=_attention_stage
+    trunk=_trunk,
+    head=_head,
+    min_size=16,
+    attention_stage=_attention_stage,
+    variants=base.VARIANTS,
+    layers=LAYERS,
 )

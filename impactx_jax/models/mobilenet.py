@@ -124,17 +124,21 @@ class PooledHead(nn.Module):
     num_classes: K.
     dropout: Share of the features that is dropped in training.
     dtype: Of the computation.
+    use_bias: Whether the dense layer has one.
   """
 
   num_classes: int
   dropout: float = 0.0
   dtype: jnp.dtype = jnp.float32
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> Scores:
     pooled = layers.global_mean(features)
     kept = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-    logits = nn.Dense(self.num_classes, dtype=self.dtype, name='predictions')
+    logits = nn.Dense(
+        self.num_classes, self.use_bias, self.dtype, name='predictions'
+    )
     return Scores(logits(kept).astype(jnp.float32), pooled.astype(jnp.float32))
 
 
