@@ -39,7 +39,7 @@ def test_lenet_is_trained_saved_and_read_again(tmp_path):
 def test_a_backbone_is_measured():
   arguments = argparse.Namespace(
       batch=8, dtype='float32', size=0, max_evals=20, explained=2, seconds=0.01,
-      peak=1e9,
+      peak=1e9, rounds=2, clock='wall',
   )
   name, pixels, operations, *rates = backbones.measure('lenet5', arguments)
   assert (name, pixels, operations) == ('lenet5', '32', '2')

@@ -97,7 +97,7 @@ def integrated_gradients(
       between = start + share * (images - start)
       return total + _gradients(score, between, classes), None
 
-    zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
+    zeros = jnp.zeros((*images.shape, classes.shape[1]), images.dtype)
     total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
     return (images - start)[..., None] * total / integration_steps
 

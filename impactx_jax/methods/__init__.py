@@ -19,6 +19,7 @@ from impactx_jax.methods import baseline_continued
 from impactx_jax.methods import baseline_matched
 from impactx_jax.methods import baseline_pair
 from impactx_jax.methods import explainer
+from impactx_jax.methods import guided
 from impactx_jax.methods import impactx
 from impactx_jax.methods import impactx_single_stage
 from impactx_jax.methods import wae
@@ -41,6 +42,8 @@ METHODS: dict[str, Spec] = {
     **baseline_matched.CONTROLS,
     'baseline_continued': baseline_continued.METHOD,
     'baseline_pair': baseline_pair.METHOD,
+    'guided': guided.METHOD,
+    **guided.CONTROLS,
     **impactx.CONTROLS,
     **impactx_single_stage.CONTROLS,
 }

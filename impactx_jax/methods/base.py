@@ -14,6 +14,7 @@ from attribution import explainers
 from attribution import maskers
 from impactx_jax import tasks
 from impactx_jax import user_files
+from impactx_jax.data.columns import Columns
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -153,6 +154,8 @@ class Spec:
       batch, instead of being compiled: `create` learns only whether it is 0.
     check: Raises InputError for a config of which it cannot be made.
     check_data: (config, data) -> None; the same for the data's fingerprint.
+    columns: (columns of the training split, config, the data's fingerprint)
+      -> those that it is trained on.
     maps: config.method -> which maps it trains on, a key of
       `data.maps.KINDS`; '' for none.
     unmapped: Whether it is trained on the images without a map as well, when
@@ -178,6 +181,9 @@ class Spec:
   scalars: tuple[str, ...] = ()
   check: Callable[[ConfigDict], None] = lambda config: None
   check_data: Callable[[ConfigDict, dict], None] = lambda config, data: None
+  columns: Callable[[Columns, ConfigDict, dict], Columns] = (
+      lambda columns, config, data: columns
+  )
   maps: Callable[[ConfigDict], str] = _nothing
   unmapped: bool = False
   explains: bool = False

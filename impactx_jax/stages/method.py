@@ -65,6 +65,9 @@ def train_method(run: Run, name: str) -> None:
     columns = run_lib.dataset(run).columns()
   if 'distillation' in spec.scalars and result.config.method.distillation:
     _add_teacher(run, columns)
+  columns = columns | {
+      'train': spec.columns(columns['train'], result.config, data)
+  }
   problem = trained.problem_of(
       data,
       examples=count_of(columns['train']),

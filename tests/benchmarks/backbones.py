@@ -36,22 +36,29 @@ SIZES = {'lenet5': 0, 'mobilenet': 224, 'efficientnet_b2': 260}
 CPU_SIZE = 64
 
 
-def seconds_of(call, seconds: float) -> float:
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+
+
+def seconds_of(call, seconds: float, clock: str = 'wall') -> float:
   """Returns the seconds of one call; `call` returns what is to be awaited."""
   jax.block_until_ready(call())
-  start, count = time.perf_counter(), 0
-  while time.perf_counter() - start < seconds:
+  now = CLOCKS[clock]
+  start, count = now(), 0
+  while now() - start < seconds:
     jax.block_until_ready(call())
     count += 1
-  return (time.perf_counter() - start) / count
+  return (now() - start) / count
 
 
-def peak(dtype: str, seconds: float) -> float:
+def peak(dtype: str, seconds: float, clock: str) -> float:
   """Returns operations/s of a product of large matrices."""
   side = 2048 if jax.default_backend() == 'cpu' else 8192
   matrix = jnp.ones((side, side), dtype)
   product = jax.jit(lambda a, b: a @ b)
-  return 2 * side**3 / seconds_of(lambda: product(matrix, matrix), seconds)
+  product_seconds = seconds_of(
+      lambda: product(matrix, matrix), seconds, clock
+  )
+  return 2 * side**3 / product_seconds
 
 
 def operations(jitted, *arguments) -> float:
@@ -111,17 +118,22 @@ def measure(name: str, arguments) -> list[str]:
 
   forward = jax.jit(scores)
   flops = operations(forward, variables, images)
-  forward_rate = arguments.batch / seconds_of(
-      lambda: forward(variables, images), arguments.seconds
-  )
+  def rate(count, call):
+    return count / seconds_of(call, arguments.seconds, arguments.clock)
+
   update = updater(method, state, batch)
-  train_rate = arguments.batch / seconds_of(update, arguments.seconds)
+  train_rate = rate(arguments.batch, update)
   explain = partition(scores, max_evals=arguments.max_evals, batch_size=50)
   few = batch['image'][: arguments.explained]
   labels = batch['label'][: arguments.explained]
-  explained_rate = arguments.explained / seconds_of(
-      lambda: explain(variables, few, labels), arguments.seconds
-  )
+  # In turns, for the part that one is of the other.
+  forward_rate, explained_rate = np.median([
+      (
+          rate(arguments.batch, lambda: forward(variables, images)),
+          rate(arguments.explained, lambda: explain(variables, few, labels)),
+      )
+      for _ in range(arguments.rounds)
+  ], axis=0)
   reached = flops / arguments.batch * forward_rate / arguments.peak
   # A training step is taken for three forward passes.
   trained = 3 * flops / arguments.batch * train_rate / arguments.peak
@@ -150,15 +162,16 @@ def main() -> None:
   parser.add_argument('--max_evals', type=int, default=250)
   parser.add_argument('--explained', type=int, default=4 if on_cpu else 64)
   parser.add_argument('--seconds', type=float, default=5.0, help='of each')
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--clock', default='wall', choices=[*CLOCKS],
+                      help="'cpu': of the processors' time, for a machine that "
+                      'others use as well')
   peer = parser.add_argument_group('against another library')
   peer.add_argument('--peer', help="'torch', and then what follows counts")
   peer.add_argument('--peer_python', default='', help='of an environment that '
                     'has torch and timm; one is made where it is not given')
   peer.add_argument('--sizes', default='64', help='pixels, LeNet-5 has 32')
   peer.add_argument('--batches', default='8,32,128', help='tried by both')
-  peer.add_argument('--rounds', type=int, default=5)
-  peer.add_argument('--clock', default='wall', help="'cpu': of the processors' "
-                    'time, for a machine that others use as well')
   peer.add_argument('--return_memory', action='store_true', help='leaves '
                     'malloc as it is, in both')
   peer.add_argument('--out', default='', help='a JSON file of all figures')
@@ -168,7 +181,7 @@ def main() -> None:
     from tests.benchmarks import backbones_peer  # It needs this module.
 
     sys.exit(backbones_peer.main(arguments))
-  arguments.peak = peak(arguments.dtype, arguments.seconds)
+  arguments.peak = peak(arguments.dtype, arguments.seconds, arguments.clock)
   rows = [measure(name, arguments) for name in arguments.names.split(',')]
   print(
       f'{jax.devices()[0].device_kind} ({os.cpu_count()} cores), jax '

@@ -28,6 +28,11 @@ CONTROLS = {
     'impactx_distilled': {'lambda_': 0.0, 'distillation': 1.0},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
     'baseline_matched_flops': {'matched': 'flops'},
+    'guided_lambda0': {'guidance_lambda': 0.0},
+    'guided_other_masks': {'guidance_masks': 'other'},
+    'guided_centre': {'guidance_masks': 'centre'},
+    'guided_random_box': {'guidance_masks': 'random'},
+    'guided_whole': {'guidance_masks': 'whole'},
     'wae': {'map_cell': 1, 'map_channels': 0},  # It sees maps as they are.
 }
 
@@ -81,7 +86,9 @@ def test_what_trains_its_own_classifier_needs_none_and_no_maps(name):
     with pytest.raises(TypeError):
       method.shapes()
     assert spec.section == 'method'
-    on_images = name in ('baseline_continued', 'baseline_pair')
+    on_images = name.startswith('guided') or name in (
+        'baseline_continued', 'baseline_pair',
+    )
     assert not kind if on_images else kind in map_data.KINDS
 
 
@@ -138,9 +145,10 @@ def test_it_is_said_what_a_methods_own_map_is(name, changes, said):
 @pytest.mark.parametrize('name', methods.METHODS)
 def test_a_control_is_its_method_without_the_explanation(name):
   entry = methods.METHODS[name]
-  if name.startswith('impactx'):
+  if name.startswith(('impactx', 'guided')):
     control = methods.METHODS[entry.control]
-    assert control.changes == {'lambda_': 0.0}
+    (field,) = control.changes
+    assert field in control.scalars and control.changes[field] == 0.0
     assert control.create is entry.create
   else:
     assert not entry.control

@@ -1,0 +1,285 @@
+"""Model guidance: A, trained on so that its explanations stay in a mask.
+
+Rao et al., 'Studying How to Efficiently and Effectively Guide Models with
+Explanations', ICCV 2023. What is guided is a map of the network itself, inside
+its loss; nothing is learned beside it, and nothing is added to the network.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from attribution import explainers
+from attribution.errors import InputError
+from attribution.errors import unknown_choice
+from attribution.maskers import Masker
+from impactx_jax import bounds
+from impactx_jax import losses
+from impactx_jax import models
+from impactx_jax.data import guidance
+from impactx_jax.methods import base
+from impactx_jax.methods import baseline_continued
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+ATTRIBUTIONS = (
+    'input_x_gradient', 'grad_cam', 'integrated_gradients', 'b_cos',
+)
+OUTPUTS = ('logit', 'difference')
+SIGNS = ('positive', 'both')
+CLASSES = ('one', 'all')
+OPTIONS = {
+    # λ' of the localisation loss, which is a mean over all images of a batch,
+    # those without a mask included. The paper's λ belongs to a sum over 64
+    # images: λ' = 64 λ.
+    'guidance_lambda': 1.0,
+    # How much of a map is outside the mask: 'energy', 'l1', 'ppce' or 'rrr'.
+    'guidance_loss': 'energy',
+    # Which map: 'input_x_gradient'; 'grad_cam'; 'integrated_gradients', from
+    # black, in one pass for x_dnn; or 'b_cos', of that variant.
+    'guidance_attribution': 'input_x_gradient',
+    # Where: 'input', or a later layer of the backbone.
+    'guidance_layer': 'input',
+    # Of what: the 'logit' of a class or its 'difference' from the mean of the
+    # others.
+    'guidance_output': 'logit',
+    # Of which classes: 'one' of those present, drawn anew each step, or 'all'
+    # that have a mask; of data with one label an image, all there are.
+    'guidance_classes': 'one',
+    # What must be in the mask: what speaks for the class, 'positive', or 'both'
+    # what speaks for it and what speaks against it.
+    'guidance_sign': 'positive',
+    # Whether rrr divides by a largest value that gets no gradient.
+    'guidance_detached': False,
+    # Gradients a map, of integrated_gradients where it takes more than one.
+    'guidance_steps': 8,
+    **guidance.OPTIONS,
+}
+BOUNDS: bounds.Bounds = {
+    'guidance_lambda': bounds.Range(0),
+    'guidance_loss': bounds.Choice(
+        'localisation loss', tuple(losses.LOCALISATION)
+    ),
+    'guidance_attribution': bounds.Choice('attribution', ATTRIBUTIONS),
+    'guidance_output': bounds.Choice('output', OUTPUTS),
+    'guidance_classes': bounds.Choice('choice of classes', CLASSES),
+    'guidance_sign': bounds.Choice('sign', SIGNS),
+    'guidance_steps': bounds.Range(1),
+    **guidance.BOUNDS,
+}
+# Variables, images [B, H, W, C], classes int [B, K'] -> maps [B, h, w, K'].
+Maps = Callable[[Any, jax.Array, jax.Array], jax.Array]
+
+
+def create(config: ConfigDict, problem: base.Problem) -> base.Method:
+  """Builds A with the task's loss and λ' of a localisation loss (equation 1).
+
+  Args:
+    config: `config.model` and `config.method` are read.
+    problem: What is known of the data.
+  """
+  options = config.method
+  method = baseline_continued.create(config, problem)
+  maps = map_program(config, problem.num_classes)
+  sides, several = problem.image_shape[:2], options.guidance_classes == 'all'
+
+  def prepare(state, batch, key):
+    # Before images are moved, and by each one's place in the global batch.
+    return state, guidance.choose(
+        batch, key, task=method.task, num_classes=problem.num_classes,
+        several=several,
+    )
+
+  def loss(params, collections, batch, key):
+    value, aux = method.loss(params, collections, batch, key)
+    # With running statistics: others of the batch must not be in a map.
+    variables = {'params': params, 'collections': collections}
+    found = maps(variables, batch['image'], batch[guidance.CLASSES])
+    outside = localisation(options, found, batch[guidance.MASKS], sides)
+    weights = batch[guidance.WEIGHTS]
+    # Of an image the mean over its classes, of the batch over all images.
+    counts = jnp.maximum(weights.sum(axis=1), 1)
+    outside = (outside * weights).sum(axis=1) / counts
+    total = value + batch['guidance_lambda'] * outside.mean()
+    guided = (weights.sum(axis=1) > 0).sum()
+    metrics = aux.metrics | {
+        'localisation': (outside.sum(), guided),
+        'loss': (total * len(outside), len(outside)),
+    }
+    return total, aux._replace(metrics=metrics)
+
+  def map_of(variables, batch, classes):
+    found = maps(variables, batch['image'], classes[:, None])
+    return resized(found, sides)
+
+  def predict(variables, batch):
+    logits = method.predict(variables, batch).logits
+    return base.Prediction(
+        logits, map_of(variables, batch, method.task.top(logits))
+    )
+
+  guided = {'prepare': prepare, 'loss': loss} if options.guidance_lambda else {}
+  return dataclasses.replace(method, predict=predict, map_of=map_of, **guided)
+
+
+def map_program(config: ConfigDict, num_classes: int) -> Maps:
+  """Returns what makes the maps, of a layer's own size, summed over channels.
+
+  Args:
+    config: `config.model` and `config.method` are read.
+    num_classes: K.
+  """
+  options = config.method
+  network = models.create_classifier(config.model, num_classes)
+  attribution, layer = options.guidance_attribution, options.guidance_layer
+  # What is held fixed is from the layer on: up to there the parameters have all
+  # of their gradient.
+  explained = network
+  if attribution == 'b_cos':
+    explained = models.dynamic_linear(network)
+
+  def features(variables, images):
+    return network.apply(
+        base.flax_variables(variables), images, layer, method='until'
+    )
+
+  def scores(variables, values):
+    logits = explained.apply(
+        base.flax_variables(variables), values, layer, method='after'
+    ).logits
+    if options.guidance_output == 'logit':
+      return logits
+    others = logits.sum(axis=-1, keepdims=True) - logits
+    return logits - others / max(1, num_classes - 1)
+
+  # Of a network without biases that is Integrated Gradients from black, and of
+  # a B-cos network, with its scales held fixed, its own linear map.
+  one_pass = attribution == 'b_cos' or (
+      attribution == 'integrated_gradients' and config.model.variant == 'x_dnn'
+  )
+  program = explainers.create_program(
+      'input_x_gradient' if one_pass else attribution,
+      scores,
+      # Cut at its own layer: what Grad-CAM resizes to is that layer's size.
+      layers=explainers.Layers(lambda variables, x: x, scores),
+      masker=Masker('constant'),
+      integration_steps=options.guidance_steps,
+  )
+
+  def maps(variables, images, classes):
+    values = features(variables, images)
+    return program(variables, values, classes).sum(axis=3)
+
+  return maps
+
+
+def localisation(
+    options: ConfigDict,
+    maps: jax.Array,
+    masks: jax.Array,
+    sides: tuple[int, int],
+) -> jax.Array:
+  """Says how much of each map is outside its mask.
+
+  Args:
+    options: `config.method`.
+    maps: [B, h, w, K'], of a layer's size.
+    masks: [B, H, W, K'].
+    sides: (H, W).
+
+  Returns:
+    float32 [B, K'].
+  """
+  if options.guidance_sign == 'both':
+    maps = jnp.abs(maps)
+  # Divided by the largest magnitude before it is resized, as in their code.
+  largest = jnp.abs(maps).max(axis=(1, 2), keepdims=True)
+  maps = resized(maps / jnp.where(largest < losses.EMPTY, 1, largest), sides)
+  loss = losses.LOCALISATION[options.guidance_loss]
+  extra = {}
+  if options.guidance_loss == 'rrr':
+    extra = {'detached': options.guidance_detached}
+  flat = [jnp.moveaxis(x, 3, 1).reshape(-1, *sides) for x in (maps, masks)]
+  return loss(*flat, **extra).reshape(maps.shape[0], maps.shape[3])
+
+
+def resized(maps: jax.Array, sides: tuple[int, int]) -> jax.Array:
+  """Brings maps [B, h, w, K'] to the image's size, bilinearly."""
+  if maps.shape[1:3] == tuple(sides):
+    return maps
+  return jax.image.resize(
+      maps, (maps.shape[0], *sides, maps.shape[3]), 'bilinear'
+  )
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for options that do not fit the network, or each other.
+
+  Args:
+    config: The whole config.
+  """
+  options, name = config.method, config.model.name
+  bounds.check(options, BOUNDS, 'config.method')
+  layers = models.find(name).layers
+  if options.guidance_layer not in layers:
+    raise unknown_choice(
+        f'layer of {name}', options.guidance_layer, layers,
+        '--config.method.guidance_layer',
+    )
+  attribution = options.guidance_attribution
+  if attribution == 'b_cos' and config.model.variant != 'b_cos':
+    raise InputError(
+        'guidance_attribution=b_cos is the linear map of a B-cos network, and '
+        f'config.model.variant is {config.model.variant!r}. Take '
+        '--config.model.variant=b_cos, or another attribution with '
+        '--config.method.guidance_attribution=NAME.'
+    )
+  if attribution == 'grad_cam' and options.guidance_layer == 'input':
+    raise InputError(
+        'Grad-CAM weighs the channels of a convolution, and guidance_layer is '
+        f'the input. Take --config.method.guidance_layer={layers[-1]}, or '
+        'another attribution with --config.method.guidance_attribution=NAME.'
+        if len(layers) > 1 else
+        f'Grad-CAM weighs the channels of a convolution, and {name} says not '
+        'where it can be cut. Take another attribution with '
+        '--config.method.guidance_attribution=NAME.'
+    )
+
+
+def about(options: ConfigDict) -> str:
+  """Says what a trained network's own map is."""
+  return (
+      f'This map is {options.guidance_attribution} of the network at '
+      f'{options.guidance_layer}, which its training asked to be inside the '
+      'masks: that it is there says nothing of what the network looks at.'
+  )
+
+
+METHOD = base.Spec(
+    create,
+    'guided',
+    options=OPTIONS,
+    scalars=('guidance_lambda',),
+    check=check,
+    check_data=guidance.check_data,
+    columns=guidance.annotate,
+    control='guided_lambda0',
+    about=about,
+    published=lambda options: None,  # A has had them.
+)
+CONTROLS = {
+    'guided_lambda0': METHOD.variant('guided, λ = 0', guidance_lambda=0.0),
+    'guided_other_masks': METHOD.variant(
+        "guided, another image's masks", guidance_masks='other'
+    ),
+    'guided_centre': METHOD.variant(
+        'guided, a box in the middle', guidance_masks='centre'
+    ),
+    'guided_random_box': METHOD.variant(
+        'guided, a box anywhere', guidance_masks='random'
+    ),
+    'guided_whole': METHOD.variant(
+        'guided, the whole image', guidance_masks='whole'
+    ),
+}
