@@ -15,7 +15,7 @@ import numpy as np
 
 DATA_SETS = (
     'digits, shapes, image_folder, and any image-classification data set of '
-    'tensorflow-datasets, such as cifar10'
+    'tensorflow-datasets, such as cifar10; ground and mosaic, made of one'
 )
 FLAG = '--config.data.name'
 FOLDER_LAYOUT = 'FOLDER/train/CLASS/PICTURE.png and FOLDER/test/CLASS/…'
@@ -53,6 +53,8 @@ def find(data: ConfigDict) -> Any:
         'is read here. Choose another with --config.data.name=NAME, or give '
         'them as pictures with --config.data.name=image_folder.'
     )
+  if builder.name in own and not builder.data_path.exists():
+    _find_source(builder, data)
   if builder.name in own or data.download:
     if builder.name in own:  # It takes a second.
       tfds.disable_progress_bar()
@@ -83,6 +85,9 @@ def _make(data):
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
 
   options = {'data_dir': data.data_dir} if data.data_dir else {}
+  family, _, source = data.name.partition('/')
+  if family == 'mosaic' and source:  # Whatever it is, where others have a list.
+    return _mosaic_of(source, options)
   if not user_files.is_file(data.name):
     return tfds.builder(data.name, **options)
   with user_files.blamed(data.name, 'builder', FLAG):
@@ -91,6 +96,27 @@ def _make(data):
     # same: another content of the file has a folder of its own.
     own = f'{user_files.stem(data.name)}-{user_files.digest(data.name)[:12]}'
     return found(data_dir=str(_root(found(**options)) / own))
+
+
+def _mosaic_of(source: str, options: dict[str, str]) -> Any:
+  from impactx_jax.data import mosaic  # pylint: disable=g-import-not-at-top
+
+  config = mosaic.config_of(source)
+  if config.name in mosaic.Mosaic.builder_configs:
+    config = config.name
+  return mosaic.Mosaic(config=config, **options)
+
+
+def _find_source(builder: Any, data: ConfigDict) -> None:
+  """Finds the data set that another one is made of, where it is made of one."""
+  source = getattr(builder.builder_config, 'source', '')
+  if not source:
+    return
+  wanted = ConfigDict({**data.to_dict(), 'name': source, 'task': ''})
+  try:
+    builder.found = find(wanted)
+  except InputError as error:
+    raise InputError(f'{data.name} is made of {source}. {error}') from error
 
 
 def _root(builder) -> epath.Path:
@@ -127,8 +153,8 @@ def task_of(builder: Any, data: ConfigDict) -> str:
   fitting = [
       name
       for name, task in tasks.TASKS.items()
-      if {'image', task.labels} <= {*features}
-      and classes_of(features[task.labels])
+      if 'image' in features
+      and classes_of(labels_feature(features, task.labels))
   ]
   if not fitting or (data.task and data.task not in fitting):
     wanted = [tasks.TASKS[data.task]] if data.task else tasks.TASKS.values()
@@ -143,6 +169,33 @@ def task_of(builder: Any, data: ConfigDict) -> str:
            else '.')
     )
   return data.task or fitting[0]
+
+
+def objects_of(features: Any) -> Any:
+  """Returns the feature `objects`, of a box and a class each; None without.
+
+  As voc and coco have it.
+  """
+  import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
+  found = {**features}.get('objects')
+  if not isinstance(found, tfds.features.Sequence):
+    return None
+  inside = found.feature
+  if not isinstance(inside, tfds.features.FeaturesDict):
+    return None
+  return found if {'label', 'bbox'} <= {*inside} else None
+
+
+def labels_feature(features: Any, name: str) -> Any:
+  """Returns the feature of `label` or `labels`; None where there is none.
+
+  The labels of a data set with `objects` and without `labels` are theirs.
+  """
+  if name in features:
+    return features[name]
+  objects = objects_of(features)
+  return objects.feature['label'] if objects and name == 'labels' else None
 
 
 def classes_of(feature: Any) -> tuple[str, ...]:
@@ -167,9 +220,14 @@ def _own_builders() -> tuple[str, ...]:
   """Registers this project's builders with TFDS, and returns their names."""
   # pylint: disable=g-import-not-at-top
   from impactx_jax.data import digits
+  from impactx_jax.data import ground
+  from impactx_jax.data import mosaic
   from impactx_jax.data import shapes
 
-  return digits.Digits.name, shapes.Shapes.name
+  return (
+      digits.Digits.name, shapes.Shapes.name, ground.Ground.name,
+      mosaic.Mosaic.name,
+  )
 
 
 def _unknown(name: str, own: tuple[str, ...], tfds) -> InputError:

@@ -1,6 +1,16 @@
-"""The masks of objects, where a data set has them."""
+"""The masks of objects, where a data set has them, or boxes.
 
+Where to look for a class is said by a column `masks` [N, H, W, K] (or `mask`
+[N, H, W, 1], for the one object) of pixels, by `boxes` [N, K, 4] (or `box` [N,
+4]), or by several boxes a class, [N, K, R, 4], whose union it is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attribution.errors import InputError
 from impactx_jax import tasks
+from impactx_jax.data import boxes as box_lib
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data.columns import Columns
 from impactx_jax.data.sources import Dataset
@@ -31,7 +41,8 @@ def masks_of(
 
   Args:
     columns: The first of them that is a mask is taken: one for each class,
-      [N, H, W, num_classes], or of the object, in one channel or several.
+      [N, H, W, num_classes], or of the object, in one channel or several. Of
+      data with boxes alone, `boxes` are.
     classes: int [N].
     num_classes: K.
   """
@@ -42,4 +53,131 @@ def masks_of(
         chosen = classes[:, None, None, None]
         return np.take_along_axis(masks, chosen, axis=-1)[..., 0]
       return masks.any(axis=-1)
+  if 'boxes' in columns:
+    boxes = columns['boxes'][np.arange(len(classes)), classes]
+    boxes = boxes.reshape(len(classes), -1, 4)  # One of the class, or several.
+    sides = columns['image'].shape[1:3]
+    return np.stack([  # One by one, for the memory.
+        box_lib.boxes_to_masks(mine, sides).any(axis=-1) for mine in boxes
+    ])
   return None
+
+
+def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
+  """Returns the pixels in which a map may have its relevance.
+
+  Args:
+    batch: With `image` [B, H, W, C], and columns as above, from `check_masks`.
+    by: 'boxes' or 'masks'; of data that have only one of them, that.
+    dilation: For training, see `boxes.dilate`; boxes alone can be dilated.
+
+  Returns:
+    bool [B, H, W, K], or [B, H, W, 1] of the one object; nowhere True for what
+    is not in the image, or was moved out of it.
+  """
+  name = _column(batch, by)
+  if column_lib.kind_of(name) == column_lib.MASK:
+    return batch[name] != 0
+  sides, boxes = batch['image'].shape[1:3], batch[name]
+  boxes = box_lib.dilate(boxes, dilation, sides) if dilation else boxes
+  if name == 'box':
+    boxes = boxes[:, None]
+  if boxes.ndim == 3:
+    return box_lib.boxes_to_masks(boxes, sides)
+  # [B, K, R, 4] -> for each of R [B, H, W, K], joined one by one.
+  found = box_lib.boxes_to_masks(boxes[:, :, 0], sides)
+  for i in range(1, boxes.shape[2]):
+    found |= box_lib.boxes_to_masks(boxes[:, :, i], sides)
+  return found
+
+
+def _column(columns: Any, by: str) -> str:
+  """Names the column that is guided by; '' for none."""
+  boxes, masks = ('boxes', 'box'), ('masks', 'mask')
+  order = boxes + masks if by == 'boxes' else masks + boxes
+  return next((name for name in order if name in columns), '')
+
+
+def check_masks(
+    columns: Columns, by: str, class_names: Sequence[str], data_name: str
+) -> None:
+  """Checks what a method is to be guided by, before anything is compiled.
+
+  Args:
+    columns: Of the training split.
+    by: 'boxes' or 'masks', as in `of_batch`.
+    class_names: [K].
+    data_name: Said in the message.
+
+  Raises:
+    InputError: without masks and boxes, or with ones that do not fit the
+      images or the classes.
+  """
+  name = _column(columns, by)
+  if not name:
+    raise InputError(
+        f'{data_name} has neither masks nor boxes to be guided by; it has the '
+        f'columns {", ".join(sorted(columns))}. Take a data set with masks, '
+        'mask, boxes or box, such as shapes/multi, with '
+        '--config.data.name=NAME.'
+    )
+  count, found = len(class_names), columns[name]
+  advice = f'Mend the column {name!r} of {data_name}.'
+  if column_lib.kind_of(name) == column_lib.MASK:
+    allowed = [1] if name == 'mask' else [count]
+    shape, sides = found.shape[1:], columns['image'].shape[1:3]
+    if shape[:2] != sides or shape[2:] not in [(n,) for n in allowed]:
+      raise InputError(
+          f'The {name} of {data_name} are {_by(shape)}, and its images '
+          f'{_by(sides)}: they must be {_by(sides)}x{allowed[0]}, a channel '
+          f'for {"the object" if name == "mask" else "each class"}. {advice}'
+      )
+  else:
+    _check_boxes(found, name, count, data_name, advice)
+  if name in ('boxes', 'masks') and 'labels' in columns:
+    axes = (1, 2) if name == 'masks' else (*range(2, found.ndim),)
+    there = (found != 0).any(axis=axes) & (columns['labels'] > 0)
+    missing = [
+        class_names[k] for k in np.flatnonzero(~there.any(axis=0))
+    ]
+    if missing:
+      raise InputError(
+          f'No training image of {data_name} has {name} of the class '
+          f'{", ".join(missing)} and its label, so that nothing can guide it. '
+          f'Each class needs at least one. {advice}'
+      )
+  elif not found.any():
+    raise InputError(
+        f'The {name} of all training images of {data_name} are empty, so that '
+        f'nothing is guided. At least one must be filled. {advice}'
+    )
+
+
+def _check_boxes(
+    boxes: np.ndarray, name: str, count: int, data_name: str, advice: str
+) -> None:
+  shape, several = boxes.shape[1:], boxes.ndim == 4 and name == 'boxes'
+  wanted = (4,) if name == 'box' else (count, *shape[1:2], 4) if several else (
+      count, 4
+  )
+  if shape != wanted:
+    raise InputError(
+        f'The {name} of {data_name} are {_by(shape)} an image: they must be '
+        f'{_by(wanted)}, ymin, xmin, ymax, xmax'
+        f'{"" if name == "box" else " of each class"}. {advice}'
+    )
+  inside = ((boxes >= -1e-6) & (boxes <= 1 + 1e-6)).all(axis=-1)
+  filled = (boxes[..., 2:] - boxes[..., :2] > 0).all(axis=-1)
+  wrong = ~inside | ~(filled | (boxes == 0).all(axis=-1))
+  if wrong.any():
+    at = tuple(np.argwhere(wrong)[0])
+    raise InputError(
+        f'A box of {data_name}, of its training image {at[0]}, is '
+        f'{[round(float(x), 4) for x in boxes[at]]}: allowed are ymin, xmin, '
+        'ymax, xmax as shares of the sides, from 0 to 1, with ymin < ymax and '
+        f'xmin < xmax, or zeros for what is not there. {advice}'
+    )
+
+
+def _by(shape: Sequence[int]) -> str:
+  return 'x'.join(map(str, shape))

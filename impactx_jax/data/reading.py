@@ -26,10 +26,11 @@ def read(builder: Any, split: str, data: ConfigDict) -> Columns:
   Returns:
     `id` str [N], `image` uint8 [N, H, W, C], `label` int32 [N] or `labels`
     int32 [N, K], whatever other numbers the data set has (masks, boxes, groups;
-    see `data.columns`), and of a folder of pictures `file_digest` str [N].
+    see `data.columns`), of a data set with `objects` their `boxes` float32
+    [N, K, R, 4] by class, and of a folder of pictures `file_digest` str [N].
 
   Raises:
-    InputError: if it is empty, or an example cannot be read.
+    InputError: if it is empty, without labels, or an example cannot be read.
   """
   import tensorflow as tf  # pylint: disable=g-import-not-at-top
 
@@ -48,6 +49,11 @@ def read(builder: Any, split: str, data: ConfigDict) -> Columns:
     ) from error
   if not rows:
     raise InputError(f'The split {split!r} of {data.name} has no examples.')
+  if 'objects' in rows[0]:
+    classes = builders.classes_of(
+        builders.labels_feature(builder.info.features, 'labels')
+    )
+    _sort_objects(rows, len(classes))
   columns = {
       name: np.stack([row[name] for row in rows])
       for name in rows[0]
@@ -56,12 +62,38 @@ def read(builder: Any, split: str, data: ConfigDict) -> Columns:
   for name, column in columns.items():
     if column_lib.kind_of(name) == column_lib.LABEL:
       columns[name] = column.astype(np.int32)
+  if 'labels' in columns and not columns['labels'].any():
+    raise InputError(
+        f'No image of the split {split!r} of {data.name} has a label: those of '
+        'this split are not published. Choose others of '
+        f'{", ".join(sorted(builder.info.splits))} with '
+        '--config.data.train_split=NAME and --config.data.test_split=NAME.'
+    )
   ids = [row['id'].decode() for row in rows]
   if folder:
     # Split, class and file name: an id that survives moving the folder.
     ids = ['/'.join([split, *epath.Path(name).parts[-2:]]) for name in ids]
   columns['id'] = np.array(ids)
   return columns
+
+
+def _sort_objects(rows: list[dict[str, Any]], num_classes: int) -> None:
+  """Puts `labels` [K] and `boxes` [K, R, 4] in the place of the objects.
+
+  R is the largest number of objects of one class in an image of the split;
+  what is not there is a box of zeros.
+  """
+  most = max(
+      np.bincount(row['objects']['label'], minlength=1).max() for row in rows
+  )
+  for row in rows:
+    objects = row.pop('objects')
+    boxes = np.zeros((num_classes, max(most, 1), 4), np.float32)
+    for k in np.unique(objects['label']):
+      mine = objects['bbox'][objects['label'] == k]
+      boxes[k, : len(mine)] = mine
+    row['boxes'] = boxes
+    row.setdefault('labels', boxes.any(axis=(1, 2)).astype(np.int32))
 
 
 def _kept(features) -> list[str]:
@@ -99,6 +131,7 @@ def _examples(builder, split: str, data) -> list[dict[str, Any]]:
 
   features = builder.info.features
   resize = None in features['image'].shape[:2]
+  objects = builders.objects_of(features)
   size = tuple(data.image_size)
   names = [name for name in _kept(features) if name != 'image']
   several = {  # Class numbers of any length -> 0 and 1 for each class.
@@ -115,6 +148,10 @@ def _examples(builder, split: str, data) -> list[dict[str, Any]]:
           tf.concat([one_hot, tf.zeros((1, num_classes), tf.int32)], 0), axis=0
       )
     kept |= {'id': example['tfds_id'], 'image': example['image']}
+    if objects:  # Their boxes are shares of the sides, whatever these are.
+      kept['objects'] = {
+          name: example['objects'][name] for name in ('label', 'bbox')
+      }
     if resize:
       image = tf.image.resize(
           example['image'], size, method='bilinear', antialias=True

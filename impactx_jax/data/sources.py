@@ -37,6 +37,7 @@ class Dataset:
     validation: The part of the training split held out by `split_by_id`.
     test: The same columns of the test split.
     task: A name in `tasks.TASKS`.
+    group_names: Of the values of a column `group`; () where they have none.
   """
 
   name: str
@@ -45,6 +46,7 @@ class Dataset:
   validation: Columns
   test: Columns
   task: str = 'classification'
+  group_names: tuple[str, ...] = ()
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -139,12 +141,13 @@ def _load(data_json: str, own: str, seed: int) -> Dataset:
   dataset = Dataset(
       name=_name(builder, data),
       class_names=builders.classes_of(
-          builder.info.features[task.labels]
+          builders.labels_feature(builder.info.features, task.labels)
       ),
       train=column_lib.rows(training, ~held_out),
       validation=column_lib.rows(training, held_out),
       test=test,
       task=task.name,
+      group_names=_group_names(builder),
   )
   for split in SPLITS:
     for column in getattr(dataset, split).values():
@@ -197,6 +200,11 @@ def _name(builder, data) -> str:
   if data.name == 'image_folder':
     return 'image_folder'
   return builder.info.full_name
+
+
+def _group_names(builder) -> tuple[str, ...]:
+  features = builder.info.features
+  return builders.classes_of(features['group']) if 'group' in features else ()
 
 
 def _missing_split(builder, given, field, splits) -> InputError:

@@ -1,5 +1,6 @@
 """What a trained network says of the test split."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from impactx_jax import methods
@@ -14,6 +15,7 @@ def test(
     variables: Any,
     columns: Columns,
     batch_size: int,
+    group_names: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Classifies a test split.
 
@@ -22,11 +24,14 @@ def test(
     variables: Of the method.
     columns: Of the test split.
     batch_size: Examples a forward pass.
+    group_names: Of the values of a column `group`; () where they have none.
 
   Returns:
     The task's measures, among them `accuracy` (0 to 1) and `cross_entropy` (in
-    nats), and of each example `label` and `predicted`, as the task writes
-    them, and `correct`; JSON-compatible.
+    nats); where the columns have a `group`, `group_accuracy` of each by its
+    name, and `worst_group_accuracy`, the lowest of them; and of each
+    example `label` and `predicted`, as the task writes them, and `correct`;
+    JSON-compatible.
   """
   task = method.task
   logits = evaluator.predict(
@@ -39,10 +44,36 @@ def test(
           logits, {task.labels: truth}
       ).items()
   }
+  right = task.right(answers, truth)
+  if 'group' in columns:
+    groups = by_group(right, columns['group'], group_names)
+    measures |= {
+        'group_accuracy': groups, 'worst_group_accuracy': min(groups.values())
+    }
   return measures | task.of_split(logits, truth) | {
       'label': truth.tolist(),
       'predicted': answers.tolist(),
-      'correct': task.right(answers, truth).tolist(),
+      'correct': right.tolist(),
+  }
+
+
+def by_group(
+    right: np.ndarray, groups: np.ndarray, names: Sequence[str] = ()
+) -> dict[str, float]:
+  """Returns the accuracy of each group that has an example.
+
+  Args:
+    right: bool [N], whether an example is answered rightly.
+    groups: [N], the number of its group.
+    names: Of the groups 0, 1, …; of one without, it is its number.
+
+  Returns:
+    {name: 0 to 1}, in the order of the numbers.
+  """
+  return {
+      names[int(group)] if 0 <= group < len(names) else f'{group:g}':
+      float(np.mean(right[groups == group]))
+      for group in np.unique(groups)
   }
 
 

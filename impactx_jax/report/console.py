@@ -36,6 +36,8 @@ def summary(metrics: dict[str, Any]) -> str:
   text = f'{metrics["data"]["name"]}, {count} test images\n\n' + table(
       *networks(metrics)
   )
+  if 'group_accuracy' in metrics:
+    text += '\n\nAccuracy % of each group\n\n' + table(*groups(metrics))
   if 'maps' not in metrics:
     return text
   said = [verdict(metrics['maps']), guard(metrics)]
@@ -102,6 +104,7 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
   """
   titles = {'f1': 'F1', 'mean_average_precision': 'mAP'}
   further = [measure for measure in titles if measure in metrics]
+  worst = metrics.get('worst_group_accuracy', {})
   fits = {'map_r2': 'map R2'}
   if any(metrics.get('probe_r2', {}).values()):
     fits['probe_r2'] = 'probe R2'
@@ -114,12 +117,29 @@ def networks(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         figures.title_of(name),
         f'{100 * accuracy:.2f}',
         '' if name == methods.BASELINE else f'{100 * difference:+.2f}',
+        *([f'{100 * worst[name]:.2f}'] if worst else []),
         *(f'{metrics[measure][name]:.3f}' for measure in further),
         *('' if r2 is None else f'{r2:.3f}' for r2 in fit),
     ])
   measures = [titles[measure] for measure in further]
-  header = ['', 'accuracy %', 'against baseline', *measures]
-  return [*header, *fits.values()], rows
+  header = ['', 'accuracy %', 'against baseline']
+  header += ['worst group %'] if worst else []
+  return [*header, *measures, *fits.values()], rows
+
+
+def groups(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+  """Returns the accuracy of each group, by network: header and rows.
+
+  Args:
+    metrics: What `metrics.json` has; there are no rows without groups.
+  """
+  found = metrics.get('group_accuracy', {})
+  names = list(dict.fromkeys(name for x in found.values() for name in x))
+  rows = [
+      [figures.title_of(network), *(f'{100 * x[name]:.2f}' for name in names)]
+      for network, x in found.items()
+  ]
+  return ['', *names], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

@@ -69,6 +69,7 @@ def render(
       metrics=metrics,
       title_of=figures.title_of,
       networks=console.networks(metrics),
+      groups=console.groups(metrics),
       measures=_measures(metrics.get('maps')),
       curves=measured and figures.svg(figures.perturbation(measured.curves)),
       gallery=_gallery(measured, class_names) if measured else [],

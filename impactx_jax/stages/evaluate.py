@@ -167,7 +167,8 @@ def test(run: Run, name: str) -> dict[str, Any]:
         maps, result.config.method, run.config.seed
     )['test']
   found = accuracy.test(
-      method, variables, columns, run.config.evaluation.batch_size
+      method, variables, columns, run.config.evaluation.batch_size,
+      dataset.group_names,
   ) | {'digest': summary['digest']}
   if parallel.is_main_process():
     files.write_json(path, found)

@@ -268,7 +268,7 @@ def test_data_set_that_is_not_prepared_says_how_to_prepare_it(tmp_path, name):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('name', ['imdb_reviews', 'coco'])
+@pytest.mark.parametrize('name', ['imdb_reviews', 'coco/2017_panoptic'])
 def test_data_set_of_another_kind_is_refused_before_it_is_prepared(
     tmp_path, name
 ):

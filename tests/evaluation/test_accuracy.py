@@ -91,3 +91,33 @@ def test_accuracy_by_class_by_hand():
   np.testing.assert_allclose(
       accuracy.by_class(test, 'classification', 4), [0.5, 1, np.nan, 0]
   )
+
+
+@pytest.mark.parametrize(('names', 'expected'), [
+    (('a', 'b', 'c'), {'a': 0.5, 'c': 1.0}),
+    (('a',), {'a': 0.5, '2': 1.0}),
+    ((), {'0': 0.5, '2': 1.0}),
+])
+def test_accuracy_by_group_by_hand(names, expected):
+  right = np.array([True, False, True, True])
+  groups = np.array([0, 0, 2, 2])
+  assert accuracy.by_group(right, groups, names) == expected
+
+
+def test_groups_stand_beside_the_measures_where_there_are_some():
+  method = methods.Method(
+      tasks.TASKS['classification'], None, None,
+      lambda variables, batch: methods.Prediction(
+          batch['image'][:, 0, 0] * variables['sign']
+      ),
+  )
+  images = np.array([[255, 0], [0, 255], [255, 0]], np.uint8)[:, None, None]
+  columns = {'image': images, 'label': np.array([0, 0, 0], np.int32)}
+  variables = {'sign': np.float32(1)}
+  found = accuracy.test(method, variables, columns, 2)
+  assert not [name for name in found if 'group' in name]
+  columns['group'] = np.array([1, 0, 0])
+  found = accuracy.test(method, variables, columns, 2, ('x', 'y'))
+  assert found['group_accuracy'] == {'x': 0.5, 'y': 1.0}
+  assert found['worst_group_accuracy'] == 0.5
+  assert json.loads(json.dumps(found)) == found

@@ -51,6 +51,26 @@ def test_what_else_a_task_measures_has_columns_of_its_own():
   assert impactx.split()[-4:] == ['0.750', '0.125', '0.250', '0.375']
 
 
+def test_groups_have_a_table_and_the_worst_a_column():
+  text = console.summary(metrics(
+      worst_group_accuracy={'baseline': 0.25, 'impactx': 0.375},
+      group_accuracy={
+          'baseline': {'on land': 0.75, 'on water': 0.25},
+          'impactx': {'on land': 0.875, 'on water': 0.375},
+      },
+  ))
+  assert 'worst group %' in text.splitlines()[2]
+  assert text.splitlines()[4].split() == ['A', '50.00', '25.00']
+  assert text.endswith(
+      'Accuracy % of each group\n'
+      '\n'
+      '         on land  on water\n'
+      '-------  -------  --------\n'
+      'A          75.00     25.00\n'
+      'IMPACTX    87.50     37.50'
+  )
+
+
 def test_maps_have_their_measures_with_intervals():
   def found(mean, interval):
     return {'mean': mean, 'interval': interval, 'images': 2}

@@ -108,6 +108,18 @@ def test_what_else_a_task_measures_has_columns_of_its_own(metrics):
   assert text.count(row) == len(by_network) == 3
 
 
+def test_groups_have_a_table_of_their_own(metrics):
+  assert 'each group' not in render(metrics)
+  groups = {name: {'on land': 0.5, 'on water': 0.25} for name in
+            metrics['accuracy']}
+  text = render(metrics | {'group_accuracy': groups, 'worst_group_accuracy': {
+      name: 0.25 for name in groups
+  }})
+  assert '<th>worst group %</th>' in text
+  assert '<th>on land</th><th>on water</th>' in text
+  assert text.count('<td>50.00</td><td>25.00</td>') == len(groups)
+
+
 def run_in_browser(page, tmp_path, script):
   """Returns the page's HTML after a script has run in Chromium."""
   path = tmp_path / 'index.html'
