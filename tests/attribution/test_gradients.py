@@ -253,7 +253,7 @@ def test_b_cos_as_a_part_of_a_jitted_function():
 @pytest.mark.parametrize(('layers', 'said'), [
     (None, 'for B-cos networks alone'),
     (LAYERS, r'an encoding of images \(6, 8, 3\).*this is \(3, 4, 5\)'),
-    (Layers(lambda _, x: x[..., :2], linear), 'multiple of its channels'),
+    (Layers(lambda _, x: x[..., :2], linear), 'multiple of their channels'),
 ])
 def test_b_cos_needs_an_encoding_of_the_image(layers, said):
   with pytest.raises(InputError, match=said):
