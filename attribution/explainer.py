@@ -42,8 +42,9 @@ class Explainer:
       library itself, one image at a time); of the user's regions or the cells
       of a grid, 'kernel_shap', 'permutation_shap' (Shapley values) and
       'occlusion'; 'rise'; 'integrated_gradients', 'expected_gradients',
-      'input_x_gradient', 'smooth_grad', 'grad_cam'; or, as controls that know
-      nothing of the model, 'random', 'edges' and 'disc'.
+      'input_x_gradient', 'smooth_grad', 'grad_cam', 'b_cos' (of B-cos networks
+      alone); or, as controls that know nothing of the model, 'random', 'edges'
+      and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.
@@ -70,7 +71,8 @@ class Explainer:
       often the last: the path of a Flax Linen module that `score_fn` calls,
       such as 'Conv_1' or 'block_4/conv'.
     layers: The same for any model: cut after that convolution; both functions
-      take the variables first if `score_fn` does.
+      take the variables first if `score_fn` does. For 'b_cos', the network in
+      its explanation mode, cut after the encoding of its input.
     seed: Of what is drawn; the same draws for every image.
 
   Raises:

@@ -74,6 +74,9 @@ EXPLAINERS: dict[str, Spec] = {
         gradients.input_x_gradient, 'Input×Gradient',
         evaluations=lambda **options: 1,
     ),
+    'b_cos': _of_program(
+        gradients.b_cos, 'B-cos', evaluations=lambda **options: 1,
+    ),
     'integrated_gradients': _of_program(
         gradients.integrated_gradients, 'Integrated Gradients',
         evaluations=lambda integration_steps, **options: integration_steps,
@@ -107,6 +110,10 @@ EXPLAINERS: dict[str, Spec] = {
     'edges': Spec(edges, 'edge filter', evaluations=lambda **options: 0),
     'disc': Spec(disc, 'centred disc', evaluations=lambda **options: 0),
 }
+
+
+# Those that must be given the model cut in two, each in its own way.
+NEED_LAYERS = ('grad_cam', 'b_cos')
 
 
 def find(explainer: str | Callable[..., Explain] | Spec) -> Spec:

@@ -37,7 +37,7 @@ class Baselines(NamedTuple):
 
 
 class Layers(NamedTuple):
-  """A model cut in two after its last convolution.
+  """A model cut in two: for Grad-CAM, after its last convolution.
 
   Attributes:
     features: (variables, images [B, H, W, C]) -> features [B, h, w, F].
@@ -270,6 +270,51 @@ def grad_cam(
         cam, (count, height, width, classes.shape[1]), 'bilinear'
     )
     return jnp.repeat(cam[:, :, :, None] / channels, channels, axis=3)
+
+  return program
+
+
+def b_cos(score_fn: ScoreFn, *, layers: Layers | None = None) -> Program:
+  """Builds the contributions W(x) ⊙ x of a B-cos network (Böhle et al., 2022).
+
+  With the scale of each unit held fixed, the network is one linear map of its
+  encoded input, and the gradient a row of it. What is encoded of a pixel, such
+  as x and 1 - x of a colour, is summed into that colour; the sum of a map is
+  the score, but for what is added after the map.
+
+  Args:
+    score_fn: (variables, images float32 [B, H, W, C]) -> scores [B, K].
+    layers: The same network in its explanation mode, cut after the encoding:
+      images -> [B, H, W, m C], whose channels c, C + c, … are of colour c, and
+      these -> scores, whose gradient knows of no change of the scales.
+
+  Raises:
+    InputError: without layers.
+  """
+  if layers is None:
+    raise InputError(
+        "The explainer 'b_cos' is for B-cos networks alone. Give the network "
+        'in its explanation mode, cut after the encoding of its input, '
+        'layers=Layers(features, scores); or choose another.',
+        'explainer', 'NAME',
+    )
+
+  def program(variables, images, classes):
+    encoded = layers.features(variables, images)
+    if encoded.shape[:3] != images.shape[:3] or (
+        encoded.shape[3] % images.shape[3]
+    ):
+      raise InputError(
+          f'b_cos explains an encoding of images {images.shape[1:]}, with a '
+          f'multiple of their channels; this is {encoded.shape[1:]}. Cut the '
+          'network before its first convolution.', 'layers',
+      )
+    score = functools.partial(layers.scores, variables)
+    added = encoded[..., None] * _gradients(score, encoded, classes)
+    added = added.reshape(
+        *images.shape[:3], -1, images.shape[3], classes.shape[1]
+    )
+    return added.sum(axis=3).astype(jnp.float32)
 
   return program
 

@@ -52,16 +52,33 @@ def _explained(method: methods.Method, output: str, logits: jax.Array):
 
 
 @functools.lru_cache(maxsize=64)
-def layers(method: methods.Method, output: str) -> explainers.Layers | None:
-  """What `scores` explains, cut after the last convolution, for Grad-CAM."""
-  if method.layers is None:
+def layers(
+    method: methods.Method, output: str, explainer: str = 'grad_cam'
+) -> explainers.Layers | None:
+  """What `scores` explains, cut in two as an explainer needs it.
+
+  Args:
+    method: The network's method.
+    output: As `scores` takes it.
+    explainer: Its name or its file; None is returned for one that needs no
+      layers, and where the network is not cut like that.
+  """
+  cut = {'grad_cam': method.layers, 'b_cos': method.linear}.get(explainer)
+  if cut is None:
     return None
-  features, logits = method.layers
+  features, logits = cut
 
   def scores_of(variables, values):
     return _explained(method, output, logits(variables, values))
 
   return explainers.Layers(features, scores_of)
+
+
+def can_explain(method: methods.Method, explainer: str) -> bool:
+  """Whether a network is cut as an explainer needs it, if it needs that."""
+  return explainer not in explainers.NEED_LAYERS or (
+      layers(method, 'logit', explainer) is not None
+  )
 
 
 def masker(attribution: ConfigDict, training_images: np.ndarray) -> Masker:
@@ -98,7 +115,7 @@ def explainer(
       attribution,
       scores(method, output),
       masker,
-      layers(method, output),
+      layers(method, output, attribution.explainer),
   )
 
 
@@ -120,20 +137,29 @@ def _create(attribution, score_fn, masker, layers=None) -> Explain:
     raise error.prefixed(PREFIX) from error
 
 
-def check(attribution: ConfigDict) -> None:
-  """Raises InputError for explainers and maskers that cannot be had."""
+def check(attribution: ConfigDict, is_b_cos: bool = False) -> None:
+  """Raises InputError for explainers and maskers that cannot be had.
+
+  Args:
+    attribution: The config section.
+    is_b_cos: Whether the network that is explained may be a B-cos network.
+  """
   try:
     found = masker(attribution, np.zeros((1, 1, 1, 1), np.uint8))
   except InputError as error:
     raise error.prefixed(PREFIX) from error
   # Building an explainer checks the options that it takes; nothing is run.
-  _create(attribution, _any_score, found)
+  b_cos = is_b_cos and attribution.explainer == 'b_cos'
+  _create(attribution, _any_score, found, _ANY_LAYERS if b_cos else None)
 
 
 def _any_score(variables, images):
   """One function for all checks: what is created is kept by its function."""
   del variables
   return images
+
+
+_ANY_LAYERS = explainers.Layers(_any_score, _any_score)
 
 
 def map_maker(
@@ -192,14 +218,28 @@ def owen_values(
     max_evals: int,
 ) -> Explain:
   """Returns what makes the Owen values that all maps are compared with."""
-  on_device = masker.name in BACKGROUND_MASKERS
   return explainer(
       method,
       attribution,
       masker,
-      explainer='partition' if on_device else 'shap_partition',
+      explainer=_of_owen_values(masker.name),
       max_evals=max_evals,
   )
+
+
+def reference(attribution: ConfigDict, method: methods.Method) -> str:
+  """Returns the explainer whose maps come first: that of the config.
+
+  Of a network that it cannot explain, such as one around a B-cos classifier,
+  that of Owen values.
+  """
+  if can_explain(method, attribution.explainer):
+    return attribution.explainer
+  return _of_owen_values(attribution.masker)
+
+
+def _of_owen_values(masker: str) -> str:
+  return 'partition' if masker in BACKGROUND_MASKERS else 'shap_partition'
 
 
 def compared(
@@ -208,6 +248,11 @@ def compared(
   """Returns what makes the maps that are compared, by name.
 
   The reference is first, the method's own map second.
+
+  Args:
+    config: The whole config.
+    method: Of the network that is explained.
+    masker: What hides pixels.
   """
   def own(variables, images, classes):
     return evaluator.predict(
@@ -215,18 +260,18 @@ def compared(
         classes=classes,
     ).attribution
 
-  reference = config.attribution.explainer
+  first = reference(config.attribution, method)
   found = {
-      user_files.stem(reference): explainer(
-          method, config.attribution, masker
+      user_files.stem(first): explainer(
+          method, config.attribution, masker, explainer=first
       ),
       user_files.stem(config.method.name): own,
   }
   for name in config.evaluation.explainers:
-    if name == 'grad_cam' and method.layers is None:
+    if not can_explain(method, name):
       logging.info(
-          'Grad-CAM is left out: %s says not where to cut its network.',
-          config.method.name,
+          '%s is left out: %s says not where to cut its network for it.',
+          explainers.find(name).title, config.method.name,
       )
     elif name not in found:
       found[name] = explainer(

@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 import numpy as np
 from tqdm.auto import tqdm
 
-# After the name of the reference: its map of A, laid over the network.
+# After the name of the explainer: its map of A, laid over the network.
 OF_A = '_of_a'
 
 
@@ -80,13 +80,20 @@ def measure(
   }
   partner = faithfulness.partners(predicted)
   own = user_files.stem(config.method.name)
-  reference = user_files.stem(config.attribution.explainer)
+  reference = user_files.stem(
+      explaining.reference(config.attribution, method)
+  )
   maps[controls.SWAPPED] = maps[own][partner]
   if classifier and not np.allclose(
       _answers(classifier, columns, options.batch_size)[0], logits, atol=1e-4
   ):
-    explain = explaining.explainer(classifier[0], config.attribution, masker)
-    maps[reference + OF_A] = explain(classifier[1], images, predicted)
+    of_a = explaining.reference(config.attribution, classifier[0])
+    explain = explaining.explainer(
+        classifier[0], config.attribution, masker, explainer=of_a
+    )
+    maps[user_files.stem(of_a) + OF_A] = explain(
+        classifier[1], images, predicted
+    )
   curves, values = perturb(config, network, images, predicted, maps, masker)
   values['between_images'] = {
       name: agreement.rank_correlation(found, np.roll(found, -1, axis=0))

@@ -105,6 +105,9 @@ class Method:
       for one that has such a code.
     layers: The network cut after its last convolution, images -> features and
       features -> logits; None where it cannot be.
+    linear: Of a B-cos network: the same with every scale held fixed in
+      gradients, images -> [x, 1 - x] and these -> logits, for the explainer
+      b_cos; None for other networks.
     parts: By name, the places in the variables of what can be randomised by
       itself, such as {'M': (('collections', 'classifier'),)}.
   """
@@ -119,6 +122,7 @@ class Method:
   map_of: Callable[[Any, Batch, jax.Array], jax.Array] | None = None
   code: Callable[[Any, Batch], jax.Array] | None = None
   layers: explainers.Layers | None = None
+  linear: explainers.Layers | None = None
   parts: Mapping[str, tuple[tuple[str, ...], ...]] = (
       dataclasses.field(default_factory=dict, hash=False)
   )

@@ -43,24 +43,44 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     scores = network.apply(base.flax_variables(variables), batch['image'])
     return base.Prediction(scores.logits)
 
-  features, scores = cut(network)
+  return base.Method(
+      task, init, loss, predict, layers=layers(network),
+      linear=linear(network),
+  )
 
-  layers = explainers.Layers(
+
+def layers(
+    network: models.Classifier, layer: str = 'trunk'
+) -> explainers.Layers:
+  """Cuts a classifier: images -> features at a layer, and these -> logits.
+
+  Args:
+    network: In inference mode; of variables {'params', 'collections'}.
+    layer: As `cut` takes it.
+  """
+  features, scores = cut(network, layer)
+  return explainers.Layers(
       lambda variables, images: features(
           base.flax_variables(variables), images
       ),
       lambda variables, x: scores(base.flax_variables(variables), x).logits,
   )
-  return base.Method(task, init, loss, predict, layers=layers)
+
+
+def linear(network: models.Classifier) -> explainers.Layers | None:
+  """Returns what the explainer b_cos needs; None of no B-cos network."""
+  explained = models.dynamic_linear(network)
+  return explained and layers(explained, 'input')
 
 
 def cut(
-    network: models.Classifier,
+    network: models.Classifier, layer: str = 'trunk'
 ) -> tuple[Callable[..., jax.Array], Callable[..., models.Scores]]:
-  """Cuts a classifier between trunk and head: two functions for Grad-CAM.
+  """Cuts a classifier in two functions, in inference mode.
 
   Args:
     network: A models.Classifier.
+    layer: One of its backbone's `layers`; by default between trunk and head.
 
   Returns:
     (variables, images) -> features [B, h, w, F], and (variables, features) ->
@@ -68,10 +88,10 @@ def cut(
   """
 
   def features(variables, images):
-    return network.apply(variables, images, method=lambda net, x: net.trunk(x))
+    return network.apply(variables, images, layer, method='until')
 
   def scores(variables, features):
-    return network.apply(variables, features, method=lambda net, x: net.head(x))
+    return network.apply(variables, features, layer, method='after')
 
   return features, scores
 

@@ -120,16 +120,15 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     return logits, finished(cells, a, images, classes)
 
   def of_a(variables):
-    a = variables['collections'][second_branch.FROZEN]
-    return base.flax_variables(a)
+    return variables['collections'][second_branch.FROZEN]
 
-  a_features, a_scores = baseline.cut(
-      models.create_classifier(config.model, problem.num_classes)
-  )
-  layers = explainers.Layers(
-      lambda variables, images: a_features(of_a(variables), images),
-      lambda variables, x: a_scores(of_a(variables), x).logits,
-  )
+  def of_a_alone(cut):
+    return cut and explainers.Layers(*(
+        lambda variables, x, part=part: part(of_a(variables), x)
+        for part in cut
+    ))
+
+  network = models.create_classifier(config.model, problem.num_classes)
   return base.Method(
       task,
       init,
@@ -139,7 +138,8 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
           (lambda *arguments: explained(*arguments)[1])
           if decoder.of_class else None
       ),
-      layers=layers,
+      layers=of_a_alone(baseline.layers(network)),
+      linear=of_a_alone(baseline.linear(network)),
       parts={'M': impactx.PARTS['M'], 'D': (('params',),)},
   )
 

@@ -207,8 +207,11 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for settings of which no single-stage can be made."""
   bounds.check(config.method, BOUNDS, 'config.method')
   decoding.check(config)
-  # Grad-CAM would have to be given the network cut in two.
-  usable = [name for name in explainers.programs() if name != 'grad_cam']
+  # Some would have to be given the network cut in two.
+  usable = [
+      name for name in explainers.programs()
+      if name not in explainers.NEED_LAYERS
+  ]
   if config.attribution.explainer not in usable:
     raise InputError(
         f'impactx_single_stage explains inside the training step, which '

@@ -21,7 +21,7 @@ from impactx_jax.models.base import Classifier as Classifier
 from impactx_jax.models.base import dynamic_linear as dynamic_linear
 from impactx_jax.models.base import scaled as scaled
 from impactx_jax.models.base import Scores as Scores
-from impactx_jax.models.base import VARIANTS
+from impactx_jax.models.base import VARIANTS as VARIANTS
 from ml_collections import ConfigDict
 
 BACKBONES: dict[str, Backbone] = {

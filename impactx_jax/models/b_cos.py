@@ -123,7 +123,7 @@ def patch_norms(
   Returns:
     √(Σ x² + 1e-6), [B, h, w, 1].
   """
-  squares = (x.astype(jnp.float32) ** 2).sum(axis=-1)
+  squares = (x**2).sum(axis=-1, dtype=jnp.promote_types(x.dtype, 'float32'))
   squares = jnp.pad(squares, ((0, 0), *padding))
   # Rows, then columns: a convolution of one channel is slow on a CPU.
   for axis in (1, 2):

@@ -54,8 +54,7 @@ class Stage(nn.Module):
 
   Shortcuts have no parameters (option A): every second pixel, and zeros for
   the channels that are new. B-cos blocks have no ReLU. Without normalisation
-  each block adds a third, so that the nine of the network about double the
-  variance that goes in.
+  each block adds a third of its units, so that nine in a row stay in bounds.
 
   Attributes:
     filters: Number of output channels.
@@ -81,9 +80,7 @@ class Stage(nn.Module):
           name=name,
       )
 
-    share = 1.0
-    if self.b_cos is None and not self.normalise:
-      share = (len(STAGES) * BLOCKS) ** -0.5
+    share = 1.0 if self.normalise else (len(STAGES) * BLOCKS) ** -0.5
     for i in range(BLOCKS):
       stride = self.stride if i == 0 else 1
       y = unit(f'block{i + 1}_conv1', stride)(x, train)

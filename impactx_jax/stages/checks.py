@@ -92,7 +92,12 @@ def check(config: ConfigDict) -> None:
           'select is last: no epoch is better than another then. Take '
           f"{flag}.patience=0, or {flag}.select='max accuracy'."
       )
-  explaining.check(config.attribution)
+  _check_b_cos(config)
+  # Another classifier is looked at when it is read.
+  explaining.check(
+      config.attribution,
+      bool(config.attribution.classifier) or config.model.variant == 'b_cos',
+  )
   guard.check(config.evaluation)
   size = tuple(config.data.image_size)
   if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
@@ -113,6 +118,28 @@ def check(config: ConfigDict) -> None:
           'explainer', explainer, explainers.EXPLAINERS,
           '--config.evaluation.explainers',
       )
+
+
+def _check_b_cos(config) -> None:
+  """Refuses the explainer b_cos for a network that is no B-cos network."""
+  if config.model.variant == 'b_cos':
+    return
+  asked = [
+      flag for flag, there in (
+          ('--config.attribution.explainer',
+           config.attribution.explainer == 'b_cos'
+           and not config.attribution.classifier),
+          ('--config.evaluation.explainers',
+           'b_cos' in config.evaluation.explainers),
+      ) if there
+  ]
+  if asked:
+    raise InputError(
+        'The explainer b_cos is for B-cos networks alone, and '
+        f'config.model.variant is {config.model.variant}: choose another with '
+        f'{asked[0]}, or train one, with --config.model.variant=b_cos '
+        '--config.model.pooling=mean.'
+    )
 
 
 def _check_user_files(config) -> None:

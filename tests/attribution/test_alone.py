@@ -27,7 +27,7 @@ score = lambda w, x: jnp.tanh(x.reshape(len(x), -1) @ w)
 assert jax.local_device_count() == 3
 maps = {}
 for name in explainers.EXPLAINERS:
-  if name != 'grad_cam':
+  if name not in explainers.NEED_LAYERS:
     maps[name] = attribution.explain(
         score, images, labels, variables=weights, explainer=name,
         max_evals=30, grid=2, integration_steps=2,

@@ -216,6 +216,53 @@ def test_grad_cam_needs_to_know_where_to_cut():
     explainers.create('grad_cam', network)
 
 
+ENCODED = RNG.normal(size=(SHAPE[0], SHAPE[1], 6, 4)).astype(np.float32)
+
+
+def encode(weights, images):
+  del weights
+  return jnp.concatenate([images, 1 - images], axis=-1)
+
+
+def of_encoded(weights, images):
+  return linear(weights, encode(weights, images))
+
+
+def test_b_cos_sums_what_is_encoded_of_a_colour():
+  maps = explainers.create(
+      'b_cos', of_encoded, layers=Layers(encode, linear)
+  )(ENCODED, IMAGES, LABELS)
+  rows = np.moveaxis(ENCODED[..., LABELS], -1, 0)
+  expected = IMAGES * rows[..., :3] + (1 - IMAGES) * rows[..., 3:]
+  np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_b_cos_as_a_part_of_a_jitted_function():
+  layers = Layers(encode, linear)
+  program = explainers.create_program('b_cos', of_encoded, layers=layers)
+  classes = np.stack([LABELS, (LABELS + 1) % 4], axis=1)
+  maps = jax.jit(program)(ENCODED, IMAGES, classes)
+  assert maps.shape == (*IMAGES.shape, 2)
+  explain = explainers.create('b_cos', of_encoded, layers=layers)
+  for k in range(2):
+    np.testing.assert_allclose(
+        maps[..., k], explain(ENCODED, IMAGES, classes[:, k]), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(('layers', 'said'), [
+    (None, 'for B-cos networks alone'),
+    (LAYERS, r'an encoding of images \(6, 8, 3\).*this is \(3, 4, 5\)'),
+    (Layers(lambda _, x: x[..., :2], linear), 'multiple of their channels'),
+])
+def test_b_cos_needs_an_encoding_of_the_image(layers, said):
+  with pytest.raises(InputError, match=said):
+    attribution.explain(
+        network, IMAGES, LABELS, variables=NETWORK, explainer='b_cos',
+        layers=layers,
+    )
+
+
 @pytest.mark.parametrize(
     'name',
     ['input_x_gradient', 'integrated_gradients', 'grad_cam', 'random', 'edges'],

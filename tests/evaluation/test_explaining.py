@@ -139,6 +139,51 @@ def test_layers_are_those_of_the_method_with_the_scores_on_top():
     )
 
 
+def test_b_cos_explains_the_linear_map_that_a_method_gives():
+  """f(x) = s [mean(x), mean(1 - x)], which is linear in [x, 1 - x]."""
+
+  def encode(variables, images):
+    del variables
+    return jnp.concatenate([images, 1 - images], axis=-1)
+
+  def logits(variables, encoded):
+    return variables['scale'] * encoded.mean(axis=(1, 2))
+
+  def predict(variables, batch):
+    return Prediction(logits(variables, encode(variables, batch['image'])))
+
+  method = methods.Method(
+      tasks.TASKS['classification'], None, None, predict,
+      linear=Layers(encode, logits),
+  )
+  config = make_config(explainer='b_cos', explained_output='logit')
+  config.evaluation.explainers = ('b_cos', 'random')
+  assert list(explaining.compared(config, method, BLUR)) == [
+      'b_cos', 'impactx', 'random'
+  ]
+  images = make_images()
+  explain = explaining.explainer(method, config.attribution, BLUR)
+  maps = explain(VARIABLES, images, np.array([0, 1, 0]))
+  expected = 2 * images / 64
+  expected[1] = 2 * (1 - images[1]) / 64
+  np.testing.assert_allclose(maps, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('masker', 'expected'), [
+    ('blur', 'partition'), ('inpaint_ns', 'shap_partition'),
+])
+def test_what_b_cos_cannot_explain_is_compared_with_owen_values(
+    masker, expected
+):
+  config = make_config(explainer='b_cos', masker=masker)
+  config.evaluation.explainers = ('b_cos', 'random')
+  found = explaining.compared(config, make_method(), Masker(masker))
+  assert list(found) == [expected, 'impactx', 'random']
+  assert explaining.reference(config.attribution, make_method()) == expected
+  with pytest.raises(InputError, match='for B-cos networks alone'):
+    explaining.explainer(make_method(), config.attribution, BLUR)
+
+
 # --- Maskers ------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from etils import epath
 from impactx_jax import stages
 from impactx_jax.configs import common
 from impactx_jax.evaluation import explaining
+from impactx_jax.stages import checks
 import jax
 import pytest
 from tests import pipeline_fixtures
@@ -29,6 +30,7 @@ NAMES = (
     ('model.name', 'lenet', 'lenet5', ''),
     ('model.activation', 'rely', 'relu', 'tanh'),
     ('model.pooling', 'maxx', 'max', 'mean'),
+    ('model.variant', 'b_coss', 'b_cos', 'x_dnn'),
     ('model.dtype', 'float23', 'float32', 'bfloat16'),
     ('method.m_output', 'logit', 'logits', 'features'),
     ('method.maps', 'shufled', 'shuffled', 'other_class'),
@@ -93,6 +95,7 @@ VALUES = (
     ('model.width', 65.0),
     ('model.dropout', 1.0),
     ('model.drop_path', -0.1),
+    ('model.b_cos_exponent', 0.5),
     ('model.input_size', 8),
     ('model.input_size', -32),
     ('attribution.max_evals', 1),
@@ -154,6 +157,28 @@ def test_option_that_the_explainer_cannot_meet_is_refused(tmp_path):
           f'--config.attribution.{path}=',
       )
       assert not begun(tmp_path)
+
+
+def test_b_cos_is_refused_for_a_network_that_is_not(tmp_path):
+  for path, value in (
+      ('attribution.explainer', 'b_cos'),
+      ('evaluation.explainers', ('random', 'b_cos')),
+  ):
+    config = common.get_config()
+    set_field(config, path, value)
+    with case(path):
+      refused(
+          config, tmp_path / 'run', 'all', f'--config.{path}', 'plain',
+          '--config.model.variant=b_cos --config.model.pooling=mean.',
+      )
+      assert not begun(tmp_path)
+    config.model.update({'variant': 'b_cos', 'pooling': 'mean'})
+    checks.check(config)
+  # Whether another classifier is one, its own config says.
+  config = common.get_config()
+  config.attribution.explainer = 'b_cos'
+  config.attribution.classifier = 'elsewhere'
+  checks.check(config)
 
 
 def test_the_baseline_is_no_second_method(tmp_path):
