@@ -78,13 +78,13 @@ def random_batch(size: int, side: int) -> dict[str, np.ndarray]:
   }
 
 
-def updater(method, state, batch):
+def updater(method, state, batch, scalars=None):
   """Returns what trains one step at each call, with a copy of the state."""
   step = train_step.compiled_step(method, flip=False, crop_padding=0)
   inputs = train_step.Inputs(
       keys={name: rng.stream(0, name) for name in train_step.STREAMS},
       learning_rate=np.float32(0.001),
-      scalars={},
+      scalars={n: np.float32(x) for n, x in (scalars or {}).items()},
   )
   state, shards = parallel.replicate(state), parallel.shard(batch)
 

@@ -220,7 +220,7 @@ def test_it_starts_from_the_classifier():
 
 
 @pytest.mark.parametrize(('changes', 'said'), [
-    ({'guidance_layer': 'last'}, "Unknown layer of lenet5 'last'.*final, input"),
+    ({'guidance_layer': 'last'}, "Unknown layer .*'last'.*final, input"),
     ({'guidance_loss': 'energie'}, "Did you mean 'energy'"),
     ({'guidance_attribution': 'b_cos'}, "is 'plain'.*variant=b_cos"),
     ({'guidance_attribution': 'grad_cam'}, 'guidance_layer=final'),
