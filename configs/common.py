@@ -47,9 +47,10 @@ def get_config(method: str = '') -> ConfigDict:
   config.seed = 0
 
   config.data = ConfigDict()
-  # 'digits', 'shapes' or 'shapes/CONFIG', 'image_folder', or any
-  # image-classification data set of tensorflow-datasets; or a file FILE.py of
-  # yours that defines BUILDER, one for tensorflow-datasets.
+  # 'digits', 'shapes' or 'shapes/CONFIG', 'ground/CONFIG', 'mosaic/SOURCE',
+  # 'image_folder', or any image-classification data set of
+  # tensorflow-datasets, 'voc/2007' and 'coco/2014' among them; or a file
+  # FILE.py of yours that defines BUILDER, one for tensorflow-datasets.
   config.data.name = 'digits'
   # Where TFDS keeps its data sets ('': ~/tensorflow_datasets), or, for
   # image_folder, the folder of pictures. Not part of what a run is: the data

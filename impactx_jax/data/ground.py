@@ -6,6 +6,10 @@ the objects are a disc or a cross in any bright colour, in `*_pasted` discs cut
 out of pictures of two more classes. `ground/NAME_reversed` asks for the
 photograph's class, `ground/NAME_95` has the photograph agree in 95 % of train.
 
+Of LeNet-5, 12 epochs and one seed, `cifar10_pasted` has 90.6 % right, 88.8 in
+the worst group, where the photograph is free in train, and 62.2 and 26.0 where
+it agrees; `cifar10_drawn`, 20 epochs, 97.9 and 97.3, and 57.4 and 16.3.
+
 The photographs are those of another data set of TFDS, which must be prepared in
 the same folder. Others need a file with a builder of one's own:
 
