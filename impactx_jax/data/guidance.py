@@ -9,6 +9,7 @@ from impactx_jax import rng
 from impactx_jax import tasks
 from impactx_jax.data import boxes as box_lib
 from impactx_jax.data import columns as column_lib
+from impactx_jax.data import masks as mask_lib
 from impactx_jax.data.columns import Columns
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,10 @@ from ml_collections import ConfigDict
 import numpy as np
 
 KINDS = ('own', 'other', 'centre', 'random', 'whole')
-# Columns that are made here: uint8 [N, H, W, K'], which masks there are; in a
-# batch those of the classes that are guided, and which these are, int32 and
-# float32 [B, K'].
+# The column of the training split that says which images have a mask, 0 or 1.
+ANNOTATED = 'annotated'
+# What a step is given: the masks of the classes that are guided, float32 [B, H,
+# W, K'], which these are, int32 [B, K'], and whether each counts, 0 or 1.
 MASKS, CLASSES, WEIGHTS = (
     'guidance_masks', 'guidance_classes', 'guidance_weights'
 )
@@ -30,8 +32,8 @@ OPTIONS = {
     # Share of the training images that have masks; the others teach the class
     # alone. Those of a small share are among those of a larger one.
     'mask_fraction': 1.0,
-    # Whether masks are the data set's boxes, as people draw them, or the
-    # object's pixels: 'boxes', where it has them, or 'masks'.
+    # Whether a mask is the data set's 'boxes', as people draw them, or its
+    # 'masks' of the object's pixels; of data that have one of them, that.
     'mask_source': 'boxes',
     # Makes boxes larger on each side by this share of the side.
     'mask_dilation': 0.0,
@@ -46,22 +48,13 @@ BOUNDS: bounds.Bounds = {
 
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for data that have neither masks nor boxes."""
-  del config
-  kinds = {column_lib.kind_of(name) for name in data['columns']}
-  if not kinds & {column_lib.MASK, column_lib.BOX}:
-    raise InputError(
-        f'{data["name"]} has neither masks nor boxes, only '
-        f'{", ".join(data["columns"])}; guidance asks for one of the object in '
-        'an image. Take data that have some, such as '
-        '--config.data.name=shapes/ground, or a data set of your own with a '
-        "column 'mask' or 'box'."
-    )
+  mask_lib.column_of(data['columns'], config.method.mask_source, data['name'])
 
 
 def annotate(
     columns: Columns, config: ConfigDict, data: dict[str, Any]
 ) -> Columns:
-  """Adds the masks that `config.method` asks for, and leaves others out.
+  """Leaves the masks or boxes that `config.method` asks for.
 
   Args:
     columns: Of the training split, with boxes or masks.
@@ -69,128 +62,143 @@ def annotate(
     data: The fingerprint of the data set.
 
   Returns:
-    The columns with `guidance_masks` uint8 [N, H, W, K or 1], 0 all over for an
-    image without a mask.
+    The columns without other boxes and masks, and with `annotated` float32
+    [N]; of a control, what is in the place of each mask or box.
 
   Raises:
-    InputError: for a share that leaves no image a mask.
+    InputError: for masks or boxes that do not fit, or a share that leaves no
+      image one.
   """
-  options, seed, images = config.method, config.seed, columns['image']
-  task, sides = tasks.TASKS[data['task']], images.shape[1:3]
-  found = _masks(columns, options, sides)
-  if options.guidance_masks != 'own':
-    labels = np.reshape(columns[task.labels], (len(images), -1))
-    found = _control(found, labels, options.guidance_masks, seed)
-  drawn = rng.uniform_by_id(seed, 'masks', columns['id'])
-  keep = np.argsort(drawn, kind='stable')
-  keep = keep[: int(options.mask_fraction * len(keep))]
-  annotated = np.zeros(len(images), bool)
-  annotated[keep] = True
-  found = found * annotated[:, None, None, None].astype(np.uint8)
-  guided = int(found.any(axis=(1, 2, 3)).sum())
-  if not guided:
+  options, count = config.method, column_lib.count(columns)
+  mask_lib.check_masks(
+      columns, options.mask_source, data['class_names'], data['name']
+  )
+  name = mask_lib.column_of(columns, options.mask_source, data['name'])
+  found = columns[name]
+  drawn = rng.uniform_by_id(config.seed, 'masks', columns['id'])
+  chosen = np.argsort(drawn, kind='stable')
+  chosen = chosen[: int(options.mask_fraction * count)]
+  annotated = np.zeros(count, np.float32)
+  annotated[chosen] = found[chosen].any(axis=(*range(1, found.ndim),))
+  if not annotated.any():
     raise InputError(
-        f'config.method.mask_fraction={options.mask_fraction:g} of '
-        f'{len(images)} training images leaves none with a mask. Take a larger '
-        'share, with --config.method.mask_fraction=F.'
+        f'config.method.mask_fraction={options.mask_fraction:g} of {count} '
+        'training images leaves none with a mask. Take a larger share, with '
+        '--config.method.mask_fraction=F.'
     )
   logging.info(
-      '%d of %d training images have a mask, and guide; the others teach the '
-      'class alone.', guided, len(images),
+      'Of %d training images %d have a mask and guide; the others teach the '
+      'class alone.', count, annotated.sum(),
   )
-  kinds = column_lib.MASK, column_lib.BOX
+  if options.guidance_masks != 'own':
+    labels = columns[tasks.TASKS[data['task']].labels]
+    found = control(
+        found, column_lib.kind_of(name), labels, options.guidance_masks,
+        columns['image'].shape[1:3], config.seed,
+    )
+  others = column_lib.MASK, column_lib.BOX
   return {
-      name: column for name, column in columns.items()
-      if column_lib.kind_of(name) not in kinds
-  } | {MASKS: found}
+      n: c for n, c in columns.items() if column_lib.kind_of(n) not in others
+  } | {name: found, ANNOTATED: annotated}
 
 
-def _masks(columns, options, sides) -> np.ndarray:
-  """Returns the data's own masks, uint8 [N, H, W, K or 1]."""
-  boxes = _of_kind(columns, column_lib.BOX)
-  masks = _of_kind(columns, column_lib.MASK)
-  if boxes is not None and (options.mask_source == 'boxes' or masks is None):
-    boxes = boxes.reshape(len(boxes), -1, 4)
-    boxes = box_lib.dilate(boxes, options.mask_dilation, sides)
-    return box_lib.boxes_to_masks(boxes, sides).astype(np.uint8)
-  return (masks != 0).astype(np.uint8)
+def control(
+    found: np.ndarray, kind: str, labels: np.ndarray, name: str,
+    sides: tuple[int, int], seed: int,
+) -> np.ndarray:
+  """Puts what knows less of its image in the place of each mask or box.
 
+  Args:
+    found: Masks [N, H, W, K], or boxes [N, 4], [N, K, 4] or [N, K, R, 4].
+    kind: `columns.MASK` or `columns.BOX`.
+    labels: int [N], or [N, K].
+    name: One of KINDS, but 'own'.
+    sides: (H, W).
+    seed: Of the run.
 
-def _of_kind(columns: Columns, kind: str) -> np.ndarray | None:
-  return next(
-      (c for name, c in columns.items() if column_lib.kind_of(name) == kind),
-      None,
-  )
-
-
-def _control(masks, labels, kind, seed) -> np.ndarray:
-  """Replaces each mask [N, H, W, K] by what knows less of its image."""
-  *sides, channels = masks.shape[1:]
+  Returns:
+    The same shape; what was empty is empty.
+  """
   generator = rng.numpy_stream(seed, 'control_masks')
-  found = np.zeros_like(masks)
-  for k in range(channels):
-    rows = np.flatnonzero(masks[..., k].any(axis=(1, 2)))
-    if kind == 'whole':
-      found[rows, ..., k] = 1
-    elif kind == 'other':
-      # Of one label the images of the class; of several those that have it.
-      groups = labels[rows, 0] if channels == 1 else np.zeros(len(rows))
-      for group in np.unique(groups):
-        own = generator.permutation(rows[groups == group])
-        found[own, ..., k] = masks[np.roll(own, 1), ..., k]
-    else:
-      boxes = box_lib.boxes_of(masks[rows][..., [k]])[:, 0]
-      low, high = boxes[:, :2], boxes[:, 2:]
-      room = 1 - (high - low)
-      share = 0.5 if kind == 'centre' else generator.random(room.shape)
-      low = np.round(room * share * sides) / sides
-      boxes = np.concatenate([low, low + high - boxes[:, :2]], axis=1)
-      boxes = boxes.astype(np.float32)[:, None]
-      found[rows, ..., k] = box_lib.boxes_to_masks(boxes, sides)[..., 0]
-  return found
+  masks, shape = kind == column_lib.MASK, found.shape
+  if not masks:  # To [N, K, R, 4].
+    found = found.reshape(len(found), shape[1] if len(shape) > 2 else 1, -1, 4)
+  if name == 'other':
+    there = found.any(axis=(1, 2) if masks else (2, 3))
+    # Of one label the images of the class; of several those that have it.
+    groups = labels if labels.ndim == 1 else np.zeros(len(labels), int)
+    axis = 3 if masks else 1
+    for k in range(there.shape[1]):
+      source = _others(there[:, k], groups, generator)
+      part = np.take(found, k, axis=axis)
+      if k == 0:
+        found = found.copy()
+      found[(slice(None),) * axis + (k,)] = part[source]
+    return found.reshape(shape)
+  boxes = box_lib.boxes_of(found)[:, :, None] if masks else found
+  filled = boxes.any(axis=-1, keepdims=True)
+  if name == 'whole':
+    boxes = filled * np.array([0, 0, 1, 1], np.float32)
+  else:
+    extent = boxes[..., 2:] - boxes[..., :2]
+    room = 1 - extent
+    share = 0.5 if name == 'centre' else generator.random(room.shape)
+    low = np.round(room * share * sides) / sides
+    boxes = filled * np.concatenate([low, low + extent], axis=-1)
+  boxes = boxes.astype(np.float32)
+  if masks:
+    return box_lib.boxes_to_masks(boxes[:, :, 0], sides).astype(np.uint8)
+  return boxes.reshape(shape)
+
+
+def _others(
+    there: np.ndarray, groups: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+  """Returns, for each row that is there, another one of its group, int [N]."""
+  source = np.arange(len(there))
+  for group in np.unique(groups[there]):
+    rows = generator.permutation(np.flatnonzero(there & (groups == group)))
+    source[rows] = np.roll(rows, 1)
+  return source
 
 
 def choose(
-    batch: dict[str, jax.Array], key: jax.Array, *, task: tasks.Task,
-    num_classes: int, several: bool,
+    batch: dict[str, jax.Array], key: jax.Array, options: ConfigDict, *,
+    task: tasks.Task, num_classes: int,
 ) -> dict[str, jax.Array]:
-  """Chooses the classes whose maps are guided in a step.
+  """Chooses the classes whose maps are guided in a step, and their masks.
 
   Args:
-    batch: With `guidance_masks` [B, H, W, K or 1] and the labels.
+    batch: With `annotated`, the labels, and masks or boxes.
     key: Of the step, the same on every device.
+    options: `config.method`.
     task: Of the data.
     num_classes: K.
-    several: Whether all that have a mask, or one of those present.
 
   Returns:
-    The batch with `guidance_classes` int32 [B, K'], `guidance_masks` float32
-    [B, H, W, K'], and `guidance_weights` float32 [B, K'], 0 where a mask is
-    empty.
+    The batch with `guidance_masks`, `guidance_classes` and `guidance_weights`,
+    see above.
   """
-  masks, labels = batch[MASKS], batch[task.labels]
+  masks = mask_lib.of_batch(batch, options.mask_source, options.mask_dilation)
+  masks, labels = masks.astype(jnp.float32), batch[task.labels]
   count = len(masks)
-  if several:
+  if options.guidance_classes == 'all':
     classes = jnp.broadcast_to(jnp.arange(num_classes), (count, num_classes))
     masks = jnp.broadcast_to(masks, (*masks.shape[:3], num_classes))
-  elif labels.ndim == 1:
-    classes = labels[:, None]
-    if masks.shape[-1] > 1:
-      masks = _of_class(masks, classes)
   else:
-    # Uniform among the classes with a mask, of each image by itself.
-    there = masks.any(axis=(1, 2))
-    draws = jax.vmap(
-        lambda i: jax.random.uniform(jax.random.fold_in(key, i), (num_classes,))
-    )(batch['position'])
-    classes = jnp.where(there, draws, -1).argmax(axis=1)[:, None]
-    masks = _of_class(masks, classes)
+    if labels.ndim == 1:
+      classes = labels[:, None]
+    else:  # Uniform among those with a mask, of each image by itself.
+      draws = jax.vmap(lambda i: jax.random.uniform(
+          jax.random.fold_in(key, i), (num_classes,)
+      ))(batch['position'])
+      there = masks.any(axis=(1, 2))
+      classes = jnp.where(there, draws, -1).argmax(axis=1)[:, None]
+    if masks.shape[-1] > 1:
+      masks = jnp.take_along_axis(masks, classes[:, None, None], axis=3)
+  counts = masks.any(axis=(1, 2)) * batch[ANNOTATED][:, None]
   return batch | {
       MASKS: masks,
       CLASSES: classes.astype(jnp.int32),
-      WEIGHTS: masks.any(axis=(1, 2)).astype(jnp.float32),
+      WEIGHTS: counts.astype(jnp.float32),
   }
-
-
-def _of_class(masks: jax.Array, classes: jax.Array) -> jax.Array:
-  return jnp.take_along_axis(masks, classes[:, None, None], axis=3)

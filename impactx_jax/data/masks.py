@@ -5,6 +5,7 @@ Where to look for a class is said by a column `masks` [N, H, W, K] (or `mask`
 4]), or by several boxes a class, [N, K, R, 4], whose union it is.
 """
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
     bool [B, H, W, K], or [B, H, W, 1] of the one object; nowhere True for what
     is not in the image, or was moved out of it.
   """
-  name = _column(batch, by)
+  name = column_of(batch, by)
   if column_lib.kind_of(name) == column_lib.MASK:
     return batch[name] != 0
   sides, boxes = batch['image'].shape[1:3], batch[name]
@@ -91,11 +92,28 @@ def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
   return found
 
 
-def _column(columns: Any, by: str) -> str:
-  """Names the column that is guided by; '' for none."""
+def column_of(columns: Iterable[str], by: str, data_name: str = '') -> str:
+  """Names the column that is guided by.
+
+  Args:
+    columns: Names of those there are.
+    by: 'boxes' or 'masks'; of data that have only one of them, that.
+    data_name: Said in the message.
+
+  Raises:
+    InputError: if there are neither.
+  """
   boxes, masks = ('boxes', 'box'), ('masks', 'mask')
   order = boxes + masks if by == 'boxes' else masks + boxes
-  return next((name for name in order if name in columns), '')
+  names = {*columns}
+  for name in order:
+    if name in names:
+      return name
+  raise InputError(
+      f'{data_name} has neither masks nor boxes to be guided by; it has the '
+      f'columns {", ".join(sorted(names))}. Take a data set with masks, mask, '
+      'boxes or box, such as shapes/multi, with --config.data.name=NAME.'
+  )
 
 
 def check_masks(
@@ -113,14 +131,7 @@ def check_masks(
     InputError: without masks and boxes, or with ones that do not fit the
       images or the classes.
   """
-  name = _column(columns, by)
-  if not name:
-    raise InputError(
-        f'{data_name} has neither masks nor boxes to be guided by; it has the '
-        f'columns {", ".join(sorted(columns))}. Take a data set with masks, '
-        'mask, boxes or box, such as shapes/multi, with '
-        '--config.data.name=NAME.'
-    )
+  name = column_of(columns, by, data_name)
   count, found = len(class_names), columns[name]
   advice = f'Mend the column {name!r} of {data_name}.'
   if column_lib.kind_of(name) == column_lib.MASK:

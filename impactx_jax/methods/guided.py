@@ -82,13 +82,13 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   options = config.method
   method = baseline_continued.create(config, problem)
   maps = map_program(config, problem.num_classes)
-  sides, several = problem.image_shape[:2], options.guidance_classes == 'all'
+  sides = problem.image_shape[:2]
 
   def prepare(state, batch, key):
     # Before images are moved, and by each one's place in the global batch.
     return state, guidance.choose(
-        batch, key, task=method.task, num_classes=problem.num_classes,
-        several=several,
+        batch, key, options, task=method.task,
+        num_classes=problem.num_classes,
     )
 
   def loss(params, collections, batch, key):

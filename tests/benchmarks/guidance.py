@@ -82,7 +82,10 @@ def measure(name: str, case: tuple[str, str, str], arguments) -> dict:
   masks = np.random.default_rng(1).random((arguments.batch, SIDE, SIDE, 1))
   guided = updater(
       'guided', config,
-      batch | {'guidance_masks': (masks < 0.2).astype(np.float32)},
+      batch | {
+          'mask': (masks < 0.2).astype(np.float32),
+          'annotated': np.ones(arguments.batch, np.float32),
+      },
   )
   plain = updater('baseline_continued', config, batch)
   rounds = np.array([

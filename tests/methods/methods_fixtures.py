@@ -62,9 +62,8 @@ def make_batch(count=8, channels=3, seed=7):
       'explained': jnp.arange(count, dtype=jnp.int32) % NUM_CLASSES,
       'map': jax.random.normal(keys[1], (count, *SHAPE[:2], channels)),
       'teacher': jnp.full((count, NUM_CLASSES), 1 / NUM_CLASSES),
-      'guidance_masks': jnp.zeros((count, *SHAPE[:2], 1)).at[:, 8:24, 4:12].set(
-          1
-      ),
+      'mask': jnp.zeros((count, *SHAPE[:2], 1)).at[:, 8:24, 4:12].set(1),
+      'annotated': jnp.ones(count),
       'position': jnp.arange(count, dtype=jnp.int32),
       'row': jnp.arange(count, dtype=jnp.int32),
   }

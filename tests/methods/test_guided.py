@@ -50,12 +50,13 @@ def make(config, num_annotated=COUNT, dtype=np.float32):
       params,
   )
   masks = np.zeros((COUNT, *SHAPE[:2], 1), dtype)
-  masks[:num_annotated, 4:12, 2:6] = 1
+  masks[:, 4:12, 2:6] = 1
   batch = {
       'image': generator.random((COUNT, *SHAPE)).astype(dtype),
       'label': np.arange(COUNT, dtype=np.int32) % NUM_CLASSES,
       'position': np.arange(COUNT, dtype=np.int32),
-      'guidance_masks': masks,
+      'mask': masks,
+      'annotated': (np.arange(COUNT) < num_annotated).astype(dtype),
   }
   if method.prepare:
     _, batch = method.prepare(None, batch, jax.random.key(1))
