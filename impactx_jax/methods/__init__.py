@@ -15,6 +15,7 @@ from impactx_jax import user_files
 from impactx_jax.data import maps as map_data
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
+from impactx_jax.methods import baseline_augmented
 from impactx_jax.methods import baseline_continued
 from impactx_jax.methods import baseline_matched
 from impactx_jax.methods import baseline_pair
@@ -42,6 +43,7 @@ METHODS: dict[str, Spec] = {
     **baseline_matched.CONTROLS,
     'baseline_continued': baseline_continued.METHOD,
     'baseline_pair': baseline_pair.METHOD,
+    'baseline_augmented': baseline_augmented.METHOD,
     'guided': guided.METHOD,
     **guided.CONTROLS,
     **impactx.CONTROLS,

@@ -87,7 +87,7 @@ def test_what_trains_its_own_classifier_needs_none_and_no_maps(name):
       method.shapes()
     assert spec.section == 'method'
     on_images = name.startswith('guided') or name in (
-        'baseline_continued', 'baseline_pair',
+        'baseline_augmented', 'baseline_continued', 'baseline_pair',
     )
     assert not kind if on_images else kind in map_data.KINDS
 

@@ -15,7 +15,8 @@ no_work = table_fixtures.no_work
 # The digits have no masks.
 METHODS = {
     name: spec for name, spec in methods.METHODS.items()
-    if name != 'impactx_mask' and not name.startswith('guided')
+    if name not in ('impactx_mask', 'baseline_augmented')
+    and not name.startswith('guided')
 }
 NAMES = list(METHODS)
 
