@@ -36,6 +36,8 @@ columns = {
     'image': generator.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8),
     'label': generator.integers(0, 4, 40).astype(np.int32),
     'map': generator.normal(size=(40, 32, 32, 3)).astype(np.float32),
+    'mask': generator.integers(0, 2, (40, 32, 32, 1), dtype=np.uint8),
+    'annotated': (generator.random(40) < 0.7).astype(np.float32),
 }
 parts = {
     'train': {k: v[:27] for k, v in columns.items()},
@@ -47,7 +49,10 @@ without = {
 }
 problem = methods.Problem(4, (32, 32, 3), examples=27, masker=Masker('blur'))
 results, trained = {'devices': jax.device_count()}, {}
-for name in ('baseline', 'impactx', 'impactx_single_stage', 'abn'):
+for name in (
+    'baseline', 'impactx', 'impactx_single_stage', 'abn', 'guided',
+    'baseline_augmented',
+):
   spec = methods.find(name)
   classifier = None if spec.from_scratch else trained['baseline']
   method = methods.create(name, config, problem)
@@ -101,8 +106,12 @@ def test_four_devices_train_and_explain_as_one(tmp_path):
   assert (one.pop('devices'), four.pop('devices')) == (1, 4)
   assert len(one) > 30 and one.keys() == four.keys()
   for name, value in one.items():
+    # Adam makes steps of gradients that are 0 but for rounding, of which a
+    # gradient of a gradient has more: less than a step of its learning rate.
+    guided = name.startswith('guided')
     np.testing.assert_allclose(
-        four[name], value, rtol=1e-3, atol=2e-5, err_msg=name
+        four[name], value, rtol=1e-3, atol=5e-4 if guided else 2e-5,
+        err_msg=name,
     )
 
 
