@@ -51,20 +51,22 @@ BASELINE, CONTROL = 'A', 'λ = 0'
 # Both what speaks for a class and what speaks against it, of the difference of
 # the two logits: what a plain network cannot get around.
 GUIDED = {
-    'guidance_loss': 'energy', 'guidance_lambda': 20.0,
+    'guidance_loss': 'energy', 'guidance_lambda': 40.0,
     'guidance_output': 'difference', 'guidance_sign': 'both',
 }
 FEW = {'mask_fraction': 0.01}
+# With as much weight for all boxes together as all of them had.
+WEIGHTED = FEW | {'guidance_lambda': GUIDED['guidance_lambda'] / 0.01}
 RUNS = {
     CONTROL: ('guided_lambda0', GUIDED),
     'guided': ('guided', GUIDED),
     "another image's boxes": ('guided_other_masks', GUIDED),
     'other surroundings': ('baseline_augmented', {}),
-    'guided, 1 % of the boxes': ('guided', GUIDED | FEW),
+    'guided, 1 % of the boxes': ('guided', GUIDED | WEIGHTED),
     'other surroundings, 1 %': ('baseline_augmented', FEW),
 }
 EPOCHS = 20  # Of A, with Adam and a cosine from 1e-3.
-FURTHER, RATE = 20, 2e-3  # Of what follows.
+FURTHER, RATE = 15, 2e-3  # Of what follows.
 MEASURED = 200  # Test images whose maps are measured.
 
 
@@ -272,7 +274,8 @@ def main() -> None:
         'data': arguments.data, 'seeds': dict(zip(seeds, found, strict=True)),
         'worst_group_gain': {n: vars(x) for n, x in worst.items()},
         'overall_gain': {n: vars(x) for n, x in overall.items()},
-        'rows': rows, 'seconds': seconds,
+        'rows': [{'name': row[0], 'cells': row[1:]} for row in rows],
+        'seconds': seconds,
     }, indent=1))
   few = worst['guided, 1 % of the boxes']
   print(f'with_1_percent={few.mean:.1f} low={few.low:.1f} augmentation='
