@@ -14,6 +14,10 @@ validation images with other surroundings (by which settings can be chosen
 without the groups of test), and the energy inside the box of the map that was
 guided and of SHAP's; then paired differences to λ = 0 with 95 % intervals over
 seeds. What a seed found is kept in --workdir, and not done again.
+
+  … --guided=guidance_sign=positive,guidance_lambda=20 --runs='λ = 0;guided'
+
+What is guided otherwise, and a part of the table.
 """
 
 import argparse
@@ -172,9 +176,12 @@ def of_seed(seed: int, arguments) -> dict:
       methods.BASELINE, config, dataset, None, arguments.epochs, 1e-3
   )
   found = {BASELINE: measure(a, variables, config, dataset)}
-  for name, (method, changes) in RUNS.items():
+  for name in runs_of(arguments):
+    method, changes = RUNS[name]
     own = config.copy_and_resolve_references()
     own.method.update(changes)
+    if changes.items() >= GUIDED.items():
+      set_fields(own.method, arguments.guided)
     found[name] = measure(
         *train(method, own, dataset, variables, arguments.further, RATE),
         own, dataset,
@@ -183,6 +190,18 @@ def of_seed(seed: int, arguments) -> dict:
           f'{100 * found[name]["worst"]:.1f} %, '
           f'{time.monotonic() - start:.0f} s', flush=True)
   return found
+
+
+def runs_of(arguments) -> list[str]:
+  """Returns the names of what is trained after A."""
+  return arguments.runs.split(';') if arguments.runs else [*RUNS]
+
+
+def set_fields(section: recipes.ConfigDict, fields: str) -> None:
+  """Sets fields of a config from 'name=value,name=value'."""
+  for field in filter(None, fields.split(',')):
+    name, _, value = field.partition('=')
+    section[name] = type(section[name])(value)
 
 
 def run(seeds: list[int], arguments) -> list[dict]:
@@ -199,7 +218,8 @@ def run(seeds: list[int], arguments) -> list[dict]:
           sys.executable, '-m', 'tests.benchmarks.guidance_effect',
           f'--seeds={seed}', f'--one={path}', f'--data={arguments.data}',
           f'--data_dir={arguments.data_dir}', f'--epochs={arguments.epochs}',
-          f'--further={arguments.further}',
+          f'--further={arguments.further}', f'--guided={arguments.guided}',
+          f'--runs={arguments.runs}',
       ]
       core = {cores[place % arguments.jobs % len(cores)]}
       pin = (lambda: os.sched_setaffinity(0, core)) if (
@@ -219,7 +239,7 @@ def gains(found: list[dict], field: str) -> dict[str, statistics.Interval]:
       name: statistics.paired_interval(
           [100 * seed[name][field] for seed in found], reference
       )
-      for name in (BASELINE, *RUNS) if name != CONTROL
+      for name in found[0] if name != CONTROL
   }
 
 
@@ -232,6 +252,8 @@ def main() -> None:
   parser.add_argument('--seeds', default='1,2,3,4,5')
   parser.add_argument('--epochs', type=int, default=EPOCHS, help='of A')
   parser.add_argument('--further', type=int, default=FURTHER, help='epochs')
+  parser.add_argument('--guided', default='', help='fields of config.method')
+  parser.add_argument('--runs', default='', help='names, by semicolons')
   parser.add_argument('--jobs', type=int, default=2, help='seeds at a time')
   parser.add_argument('--workdir', default='', help='keeps what a seed found')
   parser.add_argument('--one', default='', help=argparse.SUPPRESS)
@@ -247,7 +269,7 @@ def main() -> None:
   found = run(seeds, arguments)
   seconds = time.monotonic() - start
   rows, worst, overall = [], gains(found, 'worst'), gains(found, 'overall')
-  for name in (BASELINE, *RUNS):
+  for name in found[0]:
     mean = {
         field: 100 * np.mean([seed[name][field] for seed in found], axis=0)
         for field in found[0][name]
@@ -277,6 +299,8 @@ def main() -> None:
         'rows': [{'name': row[0], 'cells': row[1:]} for row in rows],
         'seconds': seconds,
     }, indent=1))
+  if arguments.runs:
+    return
   few = worst['guided, 1 % of the boxes']
   print(f'with_1_percent={few.mean:.1f} low={few.low:.1f} augmentation='
         f'{worst["other surroundings, 1 %"].mean:.1f}')
