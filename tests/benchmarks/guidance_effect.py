@@ -133,8 +133,8 @@ def with_other_surroundings(columns, seed: int):
   return columns | {'image': np.where(masks, images, grounds)}
 
 
-def measure(method, variables, config, dataset) -> dict:
-  """Returns what a trained network does, in percent."""
+def measure(method, variables, config, dataset, a) -> dict:
+  """Returns what a network does; `a` is A, of which SHAP is compiled once."""
   test = accuracy.test(
       method, variables, dataset.test, 500, dataset.group_names
   )
@@ -151,7 +151,7 @@ def measure(method, variables, config, dataset) -> dict:
   masks = mask_lib.masks_of(few, few['label'], len(dataset.class_names))
   images = column_lib.to_float(few['image'])
   explain = explainers.create(
-      'partition', explaining.scores(method, 'logit'),
+      'partition', explaining.scores(a, 'logit'),
       masker=explaining.masker(config.attribution, dataset.train['image']),
       max_evals=config.attribution.max_evals, batch_size=50,
   )
@@ -175,7 +175,7 @@ def of_seed(seed: int, arguments) -> dict:
   a, variables = train(
       methods.BASELINE, config, dataset, None, arguments.epochs, 1e-3
   )
-  found = {BASELINE: measure(a, variables, config, dataset)}
+  found = {BASELINE: measure(a, variables, config, dataset, a)}
   for name in runs_of(arguments):
     method, changes = RUNS[name]
     own = config.copy_and_resolve_references()
@@ -184,7 +184,7 @@ def of_seed(seed: int, arguments) -> dict:
       set_fields(own.method, arguments.guided)
     found[name] = measure(
         *train(method, own, dataset, variables, arguments.further, RATE),
-        own, dataset,
+        own, dataset, a,
     )
     print(f'seed {seed}, {name}: worst group '
           f'{100 * found[name]["worst"]:.1f} %, '
