@@ -97,7 +97,8 @@ def integrated_gradients(
       between = start + share * (images - start)
       return total + _gradients(score, between, classes), None
 
-    zeros = jnp.zeros((*images.shape, classes.shape[1]), images.dtype)
+    precise = jnp.promote_types(images.dtype, jnp.float32)
+    zeros = jnp.zeros((*images.shape, classes.shape[1]), precise)
     total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
     return (images - start)[..., None] * total / integration_steps
 

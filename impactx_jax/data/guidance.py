@@ -77,7 +77,8 @@ def annotate(
   found = columns[name]
   drawn = rng.uniform_by_id(config.seed, 'masks', columns['id'])
   chosen = np.argsort(drawn, kind='stable')
-  chosen = chosen[: int(options.mask_fraction * count)]
+  # A product that is whole but for rounding is not rounded down.
+  chosen = chosen[: int(options.mask_fraction * count + 1e-6)]
   annotated = np.zeros(count, np.float32)
   annotated[chosen] = found[chosen].any(axis=(*range(1, found.ndim),))
   if not annotated.any():
@@ -92,8 +93,11 @@ def annotate(
   )
   if options.guidance_masks != 'own':
     labels = columns[tasks.TASKS[data['task']].labels]
+    # Of those that have one: what is not annotated is not known.
+    known = annotated.astype(found.dtype)
     found = control(
-        found, column_lib.kind_of(name), labels, options.guidance_masks,
+        found * known.reshape(-1, *[1] * (found.ndim - 1)),
+        column_lib.kind_of(name), labels, options.guidance_masks,
         columns['image'].shape[1:3], config.seed,
     )
   others = column_lib.MASK, column_lib.BOX
@@ -158,6 +162,11 @@ def _others(
   source = np.arange(len(there))
   for group in np.unique(groups[there]):
     rows = generator.permutation(np.flatnonzero(there & (groups == group)))
+    if len(rows) == 1:
+      logging.warning(
+          'Image %d is the only one of its class with a mask: of another image '
+          'it has its own.', rows[0],
+      )
     source[rows] = np.roll(rows, 1)
   return source
 
@@ -192,11 +201,13 @@ def choose(
       draws = jax.vmap(lambda i: jax.random.uniform(
           jax.random.fold_in(key, i), (num_classes,)
       ))(batch['position'])
-      there = masks.any(axis=(1, 2))
+      there = masks.any(axis=(1, 2)) & (labels > 0)
       classes = jnp.where(there, draws, -1).argmax(axis=1)[:, None]
     if masks.shape[-1] > 1:
       masks = jnp.take_along_axis(masks, classes[:, None, None], axis=3)
   counts = masks.any(axis=(1, 2)) * batch[ANNOTATED][:, None]
+  if labels.ndim == 2:  # What is not in the image has no map to be guided.
+    counts *= jnp.take_along_axis(labels, classes, axis=1) > 0
   return batch | {
       MASKS: masks,
       CLASSES: classes.astype(jnp.int32),

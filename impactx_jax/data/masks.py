@@ -54,6 +54,9 @@ def masks_of(
         chosen = classes[:, None, None, None]
         return np.take_along_axis(masks, chosen, axis=-1)[..., 0]
       return masks.any(axis=-1)
+  if 'box' in columns:
+    boxes = columns['box'][:, None]
+    return box_lib.boxes_to_masks(boxes, columns['image'].shape[1:3])[..., 0]
   if 'boxes' in columns:
     boxes = columns['boxes'][np.arange(len(classes)), classes]
     boxes = boxes.reshape(len(classes), -1, 4)  # One of the class, or several.

@@ -96,8 +96,10 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
     # With running statistics: others of the batch must not be in a map.
     variables = {'params': params, 'collections': collections}
     found = maps(variables, batch['image'], batch[guidance.CLASSES])
-    outside = localisation(options, found, batch[guidance.MASKS], sides)
-    weights = batch[guidance.WEIGHTS]
+    # What was moved out of view by augmentation has no mask to be in.
+    masks = batch[guidance.MASKS]
+    weights = batch[guidance.WEIGHTS] * masks.any(axis=(1, 2))
+    outside = localisation(options, found, masks, sides)
     # Of an image the mean over its classes, of the batch over all images.
     counts = jnp.maximum(weights.sum(axis=1), 1)
     outside = (outside * weights).sum(axis=1) / counts
@@ -169,7 +171,10 @@ def map_program(config: ConfigDict, num_classes: int) -> Maps:
 
   def maps(variables, images, classes):
     values = features(variables, images)
-    return program(variables, values, classes).sum(axis=3)
+    found = program(variables, values, classes)
+    # Summed in float32 also where the network computes in fewer bits.
+    precise = jnp.promote_types(found.dtype, jnp.float32)
+    return found.astype(precise).sum(axis=3)
 
   return maps
 
@@ -195,6 +200,8 @@ def localisation(
     maps = jnp.abs(maps)
   # Divided by the largest magnitude before it is resized, as in their code.
   largest = jnp.abs(maps).max(axis=(1, 2), keepdims=True)
+  if options.guidance_detached:
+    largest = jax.lax.stop_gradient(largest)
   maps = resized(maps / jnp.where(largest < losses.EMPTY, 1, largest), sides)
   loss = losses.LOCALISATION[options.guidance_loss]
   extra = {}
@@ -228,6 +235,18 @@ def check(config: ConfigDict) -> None:
         '--config.method.guidance_layer',
     )
   attribution = options.guidance_attribution
+  if options.guidance_detached and options.guidance_loss != 'rrr':
+    raise InputError(
+        'guidance_detached is of the loss rrr, and guidance_loss is '
+        f'{options.guidance_loss!r}. Leave it out, or take '
+        '--config.method.guidance_loss=rrr.'
+    )
+  if options.guidance_sign == 'both' and attribution == 'grad_cam':
+    raise InputError(
+        'Grad-CAM has what speaks for a class alone, so guidance_sign=both '
+        'changes nothing. Take --config.method.guidance_sign=positive, or '
+        'another attribution with --config.method.guidance_attribution=NAME.'
+    )
   if attribution == 'b_cos' and config.model.variant != 'b_cos':
     raise InputError(
         'guidance_attribution=b_cos is the linear map of a B-cos network, and '

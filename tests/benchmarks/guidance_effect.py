@@ -67,6 +67,7 @@ RUNS = {
     "another image's boxes": ('guided_other_masks', GUIDED),
     'other surroundings': ('baseline_augmented', {}),
     'guided, 1 % of the boxes': ('guided', GUIDED | WEIGHTED),
+    "another image's boxes, 1 %": ('guided_other_masks', GUIDED | WEIGHTED),
     'other surroundings, 1 %': ('baseline_augmented', FEW),
 }
 EPOCHS = 20  # Of A, with Adam and a cosine from 1e-3.
@@ -180,7 +181,7 @@ def of_seed(seed: int, arguments) -> dict:
     method, changes = RUNS[name]
     own = config.copy_and_resolve_references()
     own.method.update(changes)
-    if changes.items() >= GUIDED.items():
+    if changes.keys() >= GUIDED.keys():
       set_fields(own.method, arguments.guided)
     found[name] = measure(
         *train(method, own, dataset, variables, arguments.further, RATE),

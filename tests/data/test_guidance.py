@@ -200,6 +200,32 @@ def test_of_several_labels_one_that_is_there_is_drawn_anew_each_step():
   assert ((areas[:, 0][has[:, 0]] > 16) & (areas[:, 0][has[:, 0]] <= 32)).any()
 
 
+def test_one_mask_of_several_labels_is_of_those_that_are_there():
+  columns, rows = several(), np.arange(COUNT)
+  columns['mask'] = np.ones((COUNT, *SIDES, 1), np.uint8)
+  del columns['boxes']
+  for classes in ('one', 'all'):
+    found = chosen(columns, rows, guidance_classes=classes)
+    there = np.take_along_axis(
+        columns['labels'], np.asarray(found['guidance_classes']), axis=1
+    )
+    weights = np.asarray(found['guidance_weights'])
+    np.testing.assert_array_equal(weights, there)
+    assert weights.any()
+
+
+def test_a_control_of_a_share_knows_no_other_boxes():
+  columns = single()
+  own = annotate(columns, mask_fraction=0.25)
+  known = own['box'][own['annotated'] > 0]
+  found = annotate(columns, mask_fraction=0.25, guidance_masks='other')
+  given = found['box'][found['annotated'] > 0]
+  np.testing.assert_array_equal(
+      np.unique(given, axis=0), np.unique(known, axis=0)
+  )
+  assert not found['box'][found['annotated'] == 0].any()
+
+
 def test_the_class_depends_on_the_place_in_the_global_batch_alone():
   columns = several()
   whole = chosen(columns, np.arange(8))['guidance_classes']

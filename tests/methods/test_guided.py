@@ -225,6 +225,11 @@ def test_it_starts_from_the_classifier():
     ({'guidance_loss': 'energie'}, "Did you mean 'energy'"),
     ({'guidance_attribution': 'b_cos'}, "is 'plain'.*variant=b_cos"),
     ({'guidance_attribution': 'grad_cam'}, 'guidance_layer=final'),
+    ({'guidance_detached': True}, 'guidance_loss=rrr'),
+    ({
+        'guidance_attribution': 'grad_cam', 'guidance_layer': 'final',
+        'guidance_sign': 'both',
+    }, 'guidance_sign=positive'),
     ({'guidance_lambda': -1.0}, 'guidance_lambda'),
     ({'mask_fraction': 0.0}, 'mask_fraction'),
 ])
@@ -232,6 +237,32 @@ def test_options_that_do_not_fit_are_refused(changes, said):
   config = make_config('guided', **changes)
   with pytest.raises(InputError, match=said):
     guided.check(config)
+
+
+@pytest.mark.parametrize(
+    ('detached', 'of_worst'), [(False, -1 / 8), (True, 1 / 2)]
+)
+def test_the_largest_value_of_rrr_is_detached_where_it_is_asked(
+    detached, of_worst
+):
+  config = make_config(
+      'guided', guidance_loss='rrr', guidance_detached=detached
+  )
+  maps = jnp.array([[[1.0, 1.0], [4.0, 2.0]]])[..., None]
+  masks = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])[..., None]
+  gradient = jax.grad(lambda x: guided.localisation(
+      config.method, x, masks, (2, 2)
+  ).sum())(maps)
+  np.testing.assert_allclose(gradient[0, 1, 0, 0], of_worst, rtol=1e-5)
+
+
+def test_what_was_moved_out_of_view_does_not_guide():
+  config = config_of(guidance_loss='l1')
+  method, params, collections, batch = make(config)
+  gone = batch['guidance_masks'] * np.reshape([1, 1, 0, 0], (COUNT, 1, 1, 1))
+  moved = batch | {'guidance_masks': gone, 'guidance_lambda': 1.0}
+  _, aux = method.loss(params, collections, moved, jax.random.key(2))
+  assert aux.metrics['localisation'][1] == 2
 
 
 def test_every_loss_can_be_chosen():
