@@ -1,9 +1,10 @@
 """What data sets that are made here have in common: their configs and builder.
 
-A config says what an example holds (`features`) and makes it (`example`), a
-function of (seed, split, index); the builder writes them for TFDS.
+A builder says what an example holds (`features`) and makes them (`examples`),
+each a function of (seed, split, index), and this one writes them for TFDS.
 """
 
+import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,17 +26,9 @@ class DrawnConfig(tfds.core.BuilderConfig):
   num_test: int = 1000
   seed: int = 0
 
-  def features(self) -> dict[str, Any]:
-    """Returns the columns, by name, but for `id`."""
-    raise NotImplementedError
-
   def count(self, split: str) -> int:
     """Returns the number of examples of 'train' or 'test'."""
     return {'train': self.num_train, 'test': self.num_test}[split]
-
-  def example(self, split: str, index: int) -> dict[str, Any]:
-    """Returns example `index` of 'train' or 'test', unencoded."""
-    raise NotImplementedError
 
 
 class DrawnBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -44,14 +37,13 @@ class DrawnBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version('1.0.0')
   DESCRIPTION: ClassVar[str] = ''
 
+  @abc.abstractmethod
   def features(self) -> dict[str, Any]:
-    """Returns the columns of the config."""
-    return self.builder_config.features()
+    """Returns the columns, by name, but for `id`."""
 
+  @abc.abstractmethod
   def examples(self, split: str) -> Iterator[dict[str, Any]]:
-    """Yields the examples of 'train' or 'test', in order."""
-    config = self.builder_config
-    return (config.example(split, i) for i in range(config.count(split)))
+    """Yields the examples of 'train' or 'test', in order and unencoded."""
 
   def _info(self) -> tfds.core.DatasetInfo:
     # Not `dataset_info_from_configs`, which would look for a README and a

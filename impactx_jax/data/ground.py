@@ -126,6 +126,10 @@ class Ground(pasting.PastingBuilder):
       )
   ]
 
+  def features(self) -> dict[str, Any]:
+    """Returns the columns of the config."""
+    return self.builder_config.features()
+
   def examples(self, split: str) -> Iterator[dict[str, Any]]:
     """Yields the examples of 'train' or 'test', in order."""
     config, names = self.builder_config, pasting.labels_of(self.source)

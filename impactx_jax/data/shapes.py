@@ -17,6 +17,7 @@ given generator, a config's `example` one that depends on (seed, split, index)
 only.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -194,3 +195,12 @@ class Shapes(drawn.DrawnBuilder):
     *shapes_multi.CONFIGS,
     *shapes_ground.CONFIGS,
   ]
+
+  def features(self) -> dict[str, Any]:
+    """Returns the columns of the config."""
+    return self.builder_config.features()
+
+  def examples(self, split: str) -> Iterator[dict[str, Any]]:
+    """Yields the examples of 'train' or 'test', in order."""
+    config = self.builder_config
+    return (config.example(split, i) for i in range(config.count(split)))

@@ -16,13 +16,13 @@ BLOCKS = 3  # A stage.
 PADDING = ((1, 1), (1, 1))
 
 
-class Unit(nn.Module):
-  """A 3x3 convolution, as the variant has it.
+class Part(nn.Module):
+  """What every part of the trunk is told.
 
   Attributes:
     filters: Number of output channels.
-    stride: Down and across.
-    normalise: Whether BatchNorm follows.
+    stride: Of its first convolution, down and across.
+    normalise: Whether BatchNorm follows each convolution.
     b_cos: Of a B-cos network.
     dtype: Of the computation.
   """
@@ -32,6 +32,10 @@ class Unit(nn.Module):
   normalise: bool = True
   b_cos: b_cos_lib.BCos | None = None
   dtype: jnp.dtype = jnp.float32
+
+
+class Unit(Part):
+  """A 3x3 convolution, as the variant has it."""
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -49,26 +53,13 @@ class Unit(nn.Module):
     ) else x
 
 
-class Stage(nn.Module):
+class Stage(Part):
   """Three basic blocks, relu(shortcut(x) + unit(relu(unit(x)))).
 
   Shortcuts have no parameters (option A): every second pixel, and zeros for
   the channels that are new. B-cos blocks have no ReLU. Without normalisation
   each block adds a third of its units, so that nine in a row stay in bounds.
-
-  Attributes:
-    filters: Number of output channels.
-    stride: Of the first block.
-    normalise: Whether BatchNorm follows each convolution.
-    b_cos: Of a B-cos network.
-    dtype: Of the computation.
   """
-
-  filters: int
-  stride: int = 1
-  normalise: bool = True
-  b_cos: b_cos_lib.BCos | None = None
-  dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
