@@ -16,6 +16,10 @@ def training_epoch(
 ) -> Iterator[Batch]:
   """Yields one shuffled epoch; what does not fill a batch is left out.
 
+  An epoch has every example once, or, where the columns say with `share` that
+  some are to be seen more often than others, as many examples, each as often
+  as its share, rounded up or down.
+
   Args:
     columns: Of the training split.
     batch_size: Of all devices of all processes together.
@@ -28,7 +32,11 @@ def training_epoch(
     in the global batch; and `row` int32 [B], its place in the columns.
   """
   count = column_lib.count(columns)
-  order = rng.numpy_stream(seed, 'order', epoch).permutation(count)
+  generator = rng.numpy_stream(seed, 'order', epoch)
+  order = generator.permutation(
+      drawn(columns[column_lib.SHARE], generator)
+      if column_lib.SHARE in columns else count
+  )
   positions = parallel.process_rows(np.arange(batch_size, dtype=np.int32))
   for start in range(0, count - batch_size + 1, batch_size):
     rows = order[start + positions]
@@ -37,6 +45,22 @@ def training_epoch(
         'position': positions,
         'row': rows.astype(np.int32),
     }
+
+
+def drawn(shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+  """Draws as many rows as there are, systematically.
+
+  Args:
+    shares: [N], 0 or more and not all 0; row i is drawn N shares[i] /
+      sum(shares) times, rounded up or down, and that often in the mean.
+    generator: Of the epoch.
+
+  Returns:
+    int [N], ascending; all rows where the shares are equal.
+  """
+  edges = np.cumsum(shares, dtype=np.float64)
+  points = (np.arange(len(edges)) + generator.random()) / len(edges)
+  return np.searchsorted(edges / edges[-1], points, side='right')
 
 
 def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:
@@ -66,4 +90,5 @@ def _take(columns: Columns, rows: np.ndarray) -> Batch:
       name: column_lib.for_device(name, column[rows])
       for name, column in columns.items()
       if column_lib.kind_of(name) != column_lib.TEXT
+      and name != column_lib.SHARE
   }

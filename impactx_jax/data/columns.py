@@ -31,11 +31,14 @@ _KINDS = {
     'label': LABEL,
     'labels': LABEL,
 }
+GROUP = 'group'  # Of which every group's accuracy is measured.
+# How often an example is seen in an epoch, to the others: see `batches`.
+SHARE = 'share'
 _TEXT = ('id', 'split', 'file_digest')
 # What batches and shards have of their own.
 RESERVED = (
     'position', 'row', 'weight', 'split', 'classes', 'explained', 'mapped',
-    'teacher', 'base_value', 'full_value', 'file_digest',
+    'teacher', 'base_value', 'full_value', 'file_digest', SHARE,
 )
 
 

@@ -32,6 +32,9 @@ OPTIONS = {
     # Share of the training images that have masks; the others teach the class
     # alone. Those of a small share are among those of a larger one.
     'mask_fraction': 1.0,
+    # How much more often an image with a mask is seen in an epoch than one
+    # without, of which it takes the place.
+    'mask_oversampling': 1.0,
     # Whether a mask is the data set's 'boxes', as people draw them, or its
     # 'masks' of the object's pixels; of data that have one of them, that.
     'mask_source': 'boxes',
@@ -41,6 +44,7 @@ OPTIONS = {
 BOUNDS: bounds.Bounds = {
     'guidance_masks': bounds.Choice('kind of masks', KINDS),
     'mask_fraction': bounds.Range(0, 1, above=True),
+    'mask_oversampling': bounds.Range(0, above=True),
     'mask_source': bounds.Choice('source of masks', ('boxes', 'masks')),
     'mask_dilation': bounds.Range(0, 4),
 }
@@ -63,7 +67,8 @@ def annotate(
 
   Returns:
     The columns without other boxes and masks, and with `annotated` float32
-    [N]; of a control, what is in the place of each mask or box.
+    [N]; of a control, what is in the place of each mask or box. With `share`
+    where images with a mask are to be seen more often.
 
   Raises:
     InputError: for masks or boxes that do not fit, or a share that leaves no
@@ -101,9 +106,14 @@ def annotate(
         columns['image'].shape[1:3], config.seed,
     )
   others = column_lib.MASK, column_lib.BOX
-  return {
+  kept = {
       n: c for n, c in columns.items() if column_lib.kind_of(n) not in others
   } | {name: found, ANNOTATED: annotated}
+  if options.mask_oversampling != 1:
+    kept[column_lib.SHARE] = np.where(
+        annotated > 0, options.mask_oversampling, 1.0
+    )
+  return kept
 
 
 def control(

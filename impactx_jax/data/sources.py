@@ -19,6 +19,7 @@ from impactx_jax.data import builders
 from impactx_jax.data import columns as column_lib
 from impactx_jax.data import reading
 from impactx_jax.data.columns import Columns
+from impactx_jax.data.columns import GROUP
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -204,7 +205,7 @@ def _name(builder, data) -> str:
 
 def _group_names(builder) -> tuple[str, ...]:
   features = builder.info.features
-  return builders.classes_of(features['group']) if 'group' in features else ()
+  return builders.classes_of(features[GROUP]) if GROUP in features else ()
 
 
 def _missing_split(builder, given, field, splits) -> InputError:

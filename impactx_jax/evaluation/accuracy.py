@@ -6,6 +6,7 @@ from typing import Any
 from impactx_jax import methods
 from impactx_jax import tasks
 from impactx_jax.data.columns import Columns
+from impactx_jax.data.columns import GROUP
 from impactx_jax.training import evaluator
 import numpy as np
 
@@ -45,8 +46,8 @@ def test(
       ).items()
   }
   right = task.right(answers, truth)
-  if 'group' in columns:
-    groups = by_group(right, columns['group'], group_names)
+  if GROUP in columns:
+    groups = by_group(right, columns[GROUP], group_names)
     measures |= {
         'group_accuracy': groups, 'worst_group_accuracy': min(groups.values())
     }

@@ -16,6 +16,7 @@ from impactx_jax.data import maps as map_data
 from impactx_jax.methods import abn
 from impactx_jax.methods import baseline
 from impactx_jax.methods import baseline_augmented
+from impactx_jax.methods import baseline_balanced
 from impactx_jax.methods import baseline_continued
 from impactx_jax.methods import baseline_matched
 from impactx_jax.methods import baseline_pair
@@ -44,7 +45,10 @@ METHODS: dict[str, Spec] = {
     'baseline_continued': baseline_continued.METHOD,
     'baseline_pair': baseline_pair.METHOD,
     'baseline_augmented': baseline_augmented.METHOD,
+    **baseline_augmented.CONTROLS,
+    'baseline_balanced': baseline_balanced.METHOD,
     'guided': guided.METHOD,
+    'guided_from_scratch': guided.FROM_SCRATCH,
     **guided.CONTROLS,
     **impactx.CONTROLS,
     **impactx_single_stage.CONTROLS,

@@ -1,7 +1,7 @@
-"""A, trained further on images whose surroundings are those of others.
+"""A, trained further on images whose surroundings say nothing of the class.
 
-What the same boxes are worth without an explanation: counterfactual images in
-which what is outside of the object says nothing of its class.
+What the same boxes are worth without an explanation: counterfactual images with
+the surroundings of others, or cropped to the object.
 """
 
 import dataclasses
@@ -17,12 +17,25 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 
+OPTIONS = {
+    # What is outside of the mask in training: the surroundings of 'others', or
+    # the 'mean' colour of the batch.
+    'surroundings': 'others',
+    **guidance.OPTIONS,
+}
+BOUNDS: bounds.Bounds = {
+    'surroundings': bounds.Choice('surroundings', ('others', 'mean')),
+    **guidance.BOUNDS,
+}
+
+
 def create(config: ConfigDict, problem: base.Problem) -> base.Method:
   """Builds an A that sees its objects in the surroundings of other images.
 
   In each step an image with a mask keeps what is inside, and has the rest of
   another image of the batch, drawn anew; what is an object there, as far as is
-  known, becomes the mean colour of what is around it.
+  known, becomes the mean colour of what is around it. Or the rest is of the
+  mean colour of all images of the batch.
 
   Args:
     config: `config.model` and the options of masks are read.
@@ -48,6 +61,8 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
         around.sum(axis=(1, 2), keepdims=True), 1
     )
     grounds = jnp.where(objects, colours, images)[others]
+    if options.surroundings == 'mean':
+      grounds = images.mean(axis=(0, 1, 2))
     known = masks.any(axis=(1, 2), keepdims=True)
     return state, batch | {
         'image': jnp.where(masks | ~known, batch['image'], grounds)
@@ -60,15 +75,20 @@ def create(config: ConfigDict, problem: base.Problem) -> base.Method:
 
 def check(config: ConfigDict) -> None:
   """Raises InputError for options of masks that cannot be met."""
-  bounds.check(config.method, guidance.BOUNDS, 'config.method')
+  bounds.check(config.method, BOUNDS, 'config.method')
 
 
 METHOD = base.Spec(
     create,
     'A, backgrounds of others',
-    options=guidance.OPTIONS,
+    options=OPTIONS,
     check=check,
     check_data=guidance.check_data,
     columns=guidance.annotate,
     published=lambda options: None,  # A has had them.
 )
+CONTROLS = {
+    'baseline_cropped': METHOD.variant(
+        'A, cropped to the mask', surroundings='mean'
+    ),
+}

@@ -7,6 +7,7 @@ its loss; nothing is learned beside it, and nothing is added to the network.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 
 from attribution import explainers
@@ -18,6 +19,7 @@ from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax.data import guidance
 from impactx_jax.methods import base
+from impactx_jax.methods import baseline
 from impactx_jax.methods import baseline_continued
 import jax
 import jax.numpy as jnp
@@ -72,15 +74,20 @@ BOUNDS: bounds.Bounds = {
 Maps = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
-def create(config: ConfigDict, problem: base.Problem) -> base.Method:
+def create(
+    config: ConfigDict,
+    problem: base.Problem,
+    network: Callable[..., base.Method] = baseline_continued.create,
+) -> base.Method:
   """Builds A with the task's loss and λ' of a localisation loss (equation 1).
 
   Args:
     config: `config.model` and `config.method` are read.
     problem: What is known of the data.
+    network: What makes A: by default one that starts from stage one's.
   """
   options = config.method
-  method = baseline_continued.create(config, problem)
+  method = network(config, problem)
   maps = map_program(config, problem.num_classes)
   sides = problem.image_shape[:2]
 
@@ -286,6 +293,14 @@ METHOD = base.Spec(
     control='guided_lambda0',
     about=about,
     published=lambda options: None,  # A has had them.
+)
+FROM_SCRATCH = dataclasses.replace(
+    METHOD,
+    create=functools.partial(create, network=baseline.create),
+    title='guided from the start',
+    from_scratch=True,
+    control='baseline',
+    published=lambda options: (),
 )
 CONTROLS = {
     'guided_lambda0': METHOD.variant('guided, λ = 0', guidance_lambda=0.0),

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from flax import linen as nn
+from impactx_jax.models import convolution
 from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
 import jax
@@ -81,10 +82,10 @@ class BCosConv(nn.Module):
         'kernel', *kernel_of(self.kernel_size, x.shape[-1], self.filters)
     )
     x, kernel = nn.dtypes.promote_dtype(x, unit(kernel), dtype=self.dtype)
-    units = jax.lax.conv_general_dilated(
-        x, kernel, (self.stride, self.stride), self.padding,
+    units = convolution.plain(x, kernel, convolution.frozen(
+        window_strides=(self.stride, self.stride), padding=self.padding,
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    ))
     norms = patch_norms(x, self.kernel_size, self.stride, self.padding)
     return respond(units, norms, self.b_cos) * scale_of(kernel)
 

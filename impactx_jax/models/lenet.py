@@ -6,10 +6,10 @@ import functools
 from flax import linen as nn
 from impactx_jax.models import b_cos as b_cos_lib
 from impactx_jax.models import base
+from impactx_jax.models import convolution
 from impactx_jax.models import layers
 from impactx_jax.models.base import Scores
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -98,13 +98,11 @@ def pool_2x2(features: jax.Array, pooling: str) -> jax.Array:
 
 
 def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  return lax.conv_general_dilated(
-      images,
-      kernel,
+  return convolution.plain(images, kernel, convolution.frozen(
       window_strides=(1, 1),
       padding='VALID',
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
+  ))
 
 
 def _space_to_depth(images: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ from flax import linen as nn
 from impactx_jax.models import b_cos as b_cos_lib
 from impactx_jax.models import base
 from impactx_jax.models import layers
+from impactx_jax.models.convolution import convolve
 from impactx_jax.models.mobilenet import PooledHead
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,8 @@ class Unit(Part):
       )(x)
     x = nn.Conv(
         self.filters, (3, 3), self.stride, PADDING, use_bias=False,
-        dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name='conv',
+        dtype=self.dtype, kernel_init=nn.initializers.he_normal(),
+        conv_general_dilated=convolve, name='conv',
     )(x)
     return layers.batch_norm(train, self.dtype, 'bn')(x) if (
         self.normalise

@@ -48,6 +48,32 @@ def test_images_are_float_in_0_1_and_stay_with_their_labels():
     np.testing.assert_array_equal(batch['position'], np.arange(4))
 
 
+@pytest.mark.parametrize(
+    ('shares', 'least', 'most'),
+    [
+        ([1, 1, 1, 1, 1, 1], [1] * 6, [1] * 6),
+        ([0, 3, 1, 1, 1, 0], [0, 3, 1, 1, 1, 0], [0, 3, 1, 1, 1, 0]),
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 1], [0] * 5 + [4], [1] * 5 + [4]),
+    ],
+)
+def test_an_epoch_has_each_row_as_often_as_its_share(shares, least, most):
+  columns = make_columns(6) | {'share': np.array(shares, np.float32)}
+  counts = []
+  for epoch in range(40):
+    (batch,) = batches.training_epoch(
+        columns, batch_size=6, seed=0, epoch=epoch
+    )
+    assert 'share' not in batch
+    counts.append(np.bincount(batch['label'], minlength=6))
+  counts = np.array(counts)
+  assert (counts >= least).all() and (counts <= most).all()
+  wanted = 6 * np.array(shares) / np.sum(shares)
+  np.testing.assert_allclose(counts.mean(axis=0), wanted, atol=0.25)
+  orders = {tuple(labels(columns, batch_size=6, seed=0, epoch=e)[0])
+            for e in range(10)}
+  assert len(orders) > 3  # Shuffled as well.
+
+
 @pytest.mark.parametrize('batch_size', [1, 7, 10, 23, 64])
 def test_evaluation_weighs_every_example_once(batch_size):
   columns = make_columns(23)

@@ -1,4 +1,4 @@
-"""A trained on with the surroundings of other images."""
+"""A trained on with surroundings that say nothing of the class."""
 
 from impactx_jax import methods
 import jax
@@ -42,3 +42,25 @@ def test_surroundings_are_anothers_and_objects_stay():
         np.testing.assert_allclose(outside, ground, rtol=1e-5)
   # Never its own.
   assert seen == {(0, 0.2), (0, 0.3), (1, 0.1), (1, 0.3)}
+
+
+def test_cropped_images_have_their_objects_on_the_mean_colour_of_the_batch():
+  config = methods.config_of(
+      'baseline_cropped', make_config('baseline_cropped')
+  )
+  method = methods.create(
+      'baseline_cropped', config, methods.Problem(2, (*SIDES, 3))
+  )
+  masks = np.zeros((2, *SIDES, 1), np.float32)
+  masks[0, :4, :4] = 1
+  images = np.random.default_rng(0).random((2, *SIDES, 3), np.float32)
+  batch = {
+      'image': images, 'mask': masks, 'annotated': np.ones(2, np.float32),
+      'position': np.arange(2, dtype=np.int32),
+  }
+  prepare = on_one_device(lambda key: method.prepare(0, batch, key)[1]['image'])
+  found = np.asarray(prepare(jax.random.key(0)))
+  colour = images.mean(axis=(0, 1, 2))
+  wanted = np.where(masks[0], images[0], colour)
+  np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
+  np.testing.assert_array_equal(found[1], images[1])  # It has no mask.

@@ -28,6 +28,7 @@ CONTROLS = {
     'impactx_distilled': {'lambda_': 0.0, 'distillation': 1.0},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
     'baseline_matched_flops': {'matched': 'flops'},
+    'baseline_cropped': {'surroundings': 'mean'},
     'guided_lambda0': {'guidance_lambda': 0.0},
     'guided_other_masks': {'guidance_masks': 'other'},
     'guided_centre': {'guidance_masks': 'centre'},
@@ -86,8 +87,8 @@ def test_what_trains_its_own_classifier_needs_none_and_no_maps(name):
     with pytest.raises(TypeError):
       method.shapes()
     assert spec.section == 'method'
-    on_images = name.startswith('guided') or name in (
-        'baseline_augmented', 'baseline_continued', 'baseline_pair',
+    on_images = name.startswith(('guided', 'baseline_')) and (
+        'matched' not in name
     )
     assert not kind if on_images else kind in map_data.KINDS
 
@@ -145,7 +146,9 @@ def test_it_is_said_what_a_methods_own_map_is(name, changes, said):
 @pytest.mark.parametrize('name', methods.METHODS)
 def test_a_control_is_its_method_without_the_explanation(name):
   entry = methods.METHODS[name]
-  if name.startswith(('impactx', 'guided')):
+  if name == 'guided_from_scratch':
+    assert entry.control == methods.BASELINE  # Which it is with λ = 0.
+  elif name.startswith(('impactx', 'guided')):
     control = methods.METHODS[entry.control]
     (field,) = control.changes
     assert field in control.scalars and control.changes[field] == 0.0

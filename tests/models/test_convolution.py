@@ -91,3 +91,69 @@ def test_for_an_accelerator_the_plain_form_is_compiled():
     )
     text = exported.mlir_module()
     assert ('stablehlo.convolution' in text) == plain
+
+
+@pytest.mark.parametrize(
+    ('sides', 'options'),
+    [
+        (((2, 9, 8, 3), (3, 3, 3, 4)), {'padding': 'VALID'}),
+        (((2, 9, 8, 3), (3, 3, 3, 4)), {'window_strides': (2, 1)}),
+        (((2, 9, 8, 3), (5, 2, 3, 4)), {'padding': [(1, 2), (0, 1)]}),
+        (((2, 9, 8, 4), (3, 3, 2, 6)), {'feature_group_count': 2}),
+        (((2, 9, 8, 3), (3, 3, 3, 4)), {'rhs_dilation': (2, 2)}),
+    ],
+)
+def test_three_gradients_of_the_plain_form_are_those_of_lax(sides, options):
+  options = {
+      'window_strides': (1, 1), 'padding': 'SAME',
+      'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), **options,
+  }
+  keys = jax.random.split(jax.random.key(0), 2)
+  arrays = [jax.random.normal(key, s) for key, s in zip(keys, sides)]
+
+  def all_gradients(form):
+    def loss(inputs, kernel):
+      return jnp.sin(form(inputs, kernel)).sum()
+
+    def second(inputs, kernel):
+      found = jax.grad(loss, (0, 1))(inputs, kernel)
+      return sum(jnp.cos(x).sum() for x in found)
+
+    def third(inputs, kernel):
+      found = jax.grad(second, (0, 1))(inputs, kernel)
+      return sum((x**2).sum() for x in found)
+
+    return [
+        jax.jit(jax.grad(of, (0, 1)))(*arrays) for of in (loss, second, third)
+    ]
+
+  expected = all_gradients(
+      lambda x, k: jax.lax.conv_general_dilated(x, k, **options)
+  )
+  found = all_gradients(lambda x, k: convolution.plain(
+      x, k, convolution.frozen(**options)
+  ))
+  for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * abs(a).max())
+
+
+def test_a_loss_on_a_gradient_has_no_form_that_a_cpu_is_slow_at():
+  images, kernel = jnp.zeros((4, 16, 16, 8)), jnp.zeros((3, 3, 8, 8))
+  options = convolution.frozen(
+      window_strides=(1, 1), padding='VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+  def compiled(form):
+    def loss(kernel, images):
+      return (jax.grad(lambda x: (form(x, kernel)**2).sum())(images)**2).sum()
+
+    return jax.jit(jax.grad(loss)).lower(kernel, images).compile().as_text()
+
+  # Windows as large as the image, read backwards.
+  assert 'rhs_reversal' in compiled(
+      lambda x, k: jax.lax.conv_general_dilated(x, k, **dict(options))
+  )
+  assert 'rhs_reversal' not in compiled(
+      lambda x, k: convolution.plain(x, k, options)
+  )

@@ -12,11 +12,14 @@ from tests.table_fixtures import read_files
 from tests.table_fixtures import read_json
 
 no_work = table_fixtures.no_work
-# The digits have no masks.
+# The digits have no masks, and no groups.
+WITHOUT = (
+    'impactx_mask', 'baseline_augmented', 'baseline_balanced',
+    'baseline_cropped',
+)
 METHODS = {
     name: spec for name, spec in methods.METHODS.items()
-    if name not in ('impactx_mask', 'baseline_augmented')
-    and not name.startswith('guided')
+    if name not in WITHOUT and not name.startswith('guided')
 }
 NAMES = list(METHODS)
 

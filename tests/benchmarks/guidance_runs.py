@@ -1,0 +1,356 @@
+"""Networks guided and controlled, and what they do: A, then a table of runs.
+
+The engine of `guidance_effect`. A run is a method with fields of its config,
+trained from the A of its seed. What it found is kept in a file of the seed, by
+all that it depends on, and not done again.
+"""
+
+import concurrent.futures
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from attribution import explainers
+from attribution import files
+from attribution.metrics import localisation
+from impactx_jax import compilation
+from impactx_jax import methods
+from impactx_jax import parallel
+from impactx_jax import rng
+from impactx_jax.configs import common as recipes
+from impactx_jax.data import batches
+from impactx_jax.data import columns as column_lib
+from impactx_jax.data import masks as mask_lib
+from impactx_jax.data import sources
+from impactx_jax.evaluation import accuracy
+from impactx_jax.evaluation import explaining
+from impactx_jax.training import evaluator
+from impactx_jax.training import loop
+from impactx_jax.training import train_step
+import jax
+import numpy as np
+from tqdm.auto import tqdm
+
+Run = tuple[str, dict[str, Any]]  # A method, and fields of its config.
+BASELINE, CONTROL = 'A', 'λ = 0'
+# Both what speaks for a class and what speaks against it, of the difference of
+# the two logits: what a plain network cannot get around.
+GUIDED = {
+    'guidance_loss': 'energy', 'guidance_lambda': 40.0,
+    'guidance_output': 'difference', 'guidance_sign': 'both',
+}
+# λ' of each loss, at the input and before the head: see `LAMBDAS`.
+LAMBDAS = {
+    'energy': (4.0, 40.0, 400.0), 'l1': (40.0, 400.0, 4000.0),
+    'ppce': (4.0, 40.0, 400.0), 'rrr': (0.4, 4.0, 40.0),
+}
+CHOSEN = {
+    (loss, layer): LAMBDAS[loss][1]
+    for loss in LAMBDAS for layer in ('input', 'final')
+}
+
+
+def few(share: float, guided: dict[str, Any]) -> dict[str, Any]:
+  """Returns fields with a share of the boxes, which weigh as all together."""
+  weight = guided['guidance_lambda'] / share
+  return guided | {'mask_fraction': share, 'guidance_lambda': weight}
+
+
+def effect() -> dict[str, Run]:
+  """Guidance, its controls and its rival."""
+  return {
+      CONTROL: ('guided_lambda0', GUIDED),
+      'guided': ('guided', GUIDED),
+      "another image's boxes": ('guided_other_masks', GUIDED),
+      'other surroundings': ('baseline_augmented', {}),
+      'guided, 1 % of the boxes': ('guided', few(0.01, GUIDED)),
+      "another image's boxes, 1 %": (
+          'guided_other_masks', few(0.01, GUIDED)
+      ),
+      'other surroundings, 1 %': (
+          'baseline_augmented', {'mask_fraction': 0.01}
+      ),
+  }
+
+
+def chosen(loss: str, layer: str) -> dict[str, Any]:
+  """Returns the fields of a loss at a layer, with the λ' that was chosen."""
+  return GUIDED | {
+      'guidance_loss': loss, 'guidance_layer': layer,
+      'guidance_lambda': CHOSEN[loss, layer],
+  }
+
+
+def lambdas() -> dict[str, Run]:
+  """Each loss at each layer with three λ': of which one is chosen."""
+  found = {CONTROL: ('guided_lambda0', GUIDED)}
+  for loss, layer in CHOSEN:
+    for value in LAMBDAS[loss]:
+      fields = chosen(loss, layer) | {'guidance_lambda': value}
+      found[f"{loss}, {layer}, λ' {value:g}"] = 'guided', fields
+  return found
+
+
+def losses() -> dict[str, Run]:
+  """Each loss at each layer with all, a tenth and a hundredth of the boxes."""
+  found = {CONTROL: ('guided_lambda0', GUIDED)}
+  shares = (1.0, 0.1, 0.01)
+  for share, (loss, layer) in itertools.product(shares, CHOSEN):
+    fields = few(share, chosen(loss, layer))
+    found[f'{loss}, {layer}, {share:.0%}'] = 'guided', fields
+  return found
+
+
+def controls() -> dict[str, Run]:
+  """Boxes that know less, and what else the same boxes or groups are for."""
+  found = {CONTROL: ('guided_lambda0', GUIDED), 'guided': ('guided', GUIDED)}
+  kinds = {
+      'other_masks': "another image's boxes", 'centre': 'a box in the middle',
+      'random_box': 'a box anywhere', 'whole': 'the whole image',
+  }
+  return found | {
+      title: (f'guided_{kind}', GUIDED) for kind, title in kinds.items()
+  }
+
+
+TABLES = {
+    'effect': effect, 'lambdas': lambdas, 'losses': losses,
+    'controls': controls,
+}
+
+
+EPOCHS = 20  # Of A, with Adam and a cosine from 1e-3.
+FURTHER, RATE = 15, 2e-3  # Of what follows.
+MEASURED = 200  # Test images whose maps are measured.
+
+
+def config_of(seed: int, arguments) -> recipes.ConfigDict:
+  """Returns the config of A."""
+  config = recipes.get_config()
+  config.seed = seed
+  config.data.name, config.data.data_dir = arguments.data, arguments.data_dir
+  config.attribution.max_evals = 250
+  return config
+
+
+def train(name, config, dataset, classifier, epochs: int, rate: float):
+  """Trains a method without checkpoints; returns it with its variables."""
+  config = methods.config_of(name, config)
+  method = methods.create(name, config, methods.Problem(
+      len(dataset.class_names), dataset.image_shape, dataset.task
+  ))
+  columns = methods.find(name).columns(
+      dataset.train, config, dataset.fingerprint()
+  )
+  training = config.method.training
+  training.learning_rate = rate
+  steps = column_lib.count(columns) // training.batch_size
+  rates = train_step.learning_rates(training, steps * epochs)
+  inputs = train_step.Inputs(
+      keys={n: rng.stream(config.seed, n) for n in train_step.STREAMS},
+      learning_rate=np.float32(0),
+      scalars={
+          n: np.float32(x) for n, x in methods.scalars(name, config).items()
+      },
+  )
+  state = parallel.replicate(
+      train_step.initial_state(method, config.seed, classifier)
+  )
+  step = train_step.compiled_step(method, False, 0)
+  with tqdm(disable=True) as progress:
+    for epoch in range(epochs):
+      state, _ = loop.train_epoch(
+          step, state,
+          batches.training_epoch(
+              columns, batch_size=training.batch_size, seed=config.seed,
+              epoch=epoch,
+          ),
+          inputs=inputs, rates=rates, first_step=epoch * steps,
+          progress=progress, check=lambda *_: None,
+      )
+  return method, jax.device_get(train_step.variables_of(state))
+
+
+def with_other_surroundings(columns, seed: int):
+  """Returns the columns, each image with what surrounds another's object."""
+  images = columns['image']
+  masks = mask_lib.of_batch(columns, 'boxes').any(axis=-1, keepdims=True)
+  others = np.random.default_rng(seed).permutation(len(images))
+  around = ~masks[others]
+  colours = (images[others] * around).sum(axis=(1, 2), keepdims=True)
+  colours = colours / around.sum(axis=(1, 2), keepdims=True)
+  grounds = np.where(around, images[others], colours.astype(np.uint8))
+  return columns | {'image': np.where(masks, images, grounds)}
+
+
+def measure(method, variables, config, dataset, a) -> dict:
+  """Returns what a network does; `a` is A, of which SHAP is compiled once."""
+  test = accuracy.test(
+      method, variables, dataset.test, 500, dataset.group_names
+  )
+  swapped = with_other_surroundings(dataset.validation, config.seed)
+  found = {
+      'overall': test['accuracy'],
+      'groups': list(test['group_accuracy'].values()),
+      'worst': test['worst_group_accuracy'],
+      'swapped_validation': accuracy.test(
+          method, variables, swapped, 500
+      )['accuracy'],
+  }
+  few = column_lib.rows(dataset.test, np.arange(MEASURED))
+  masks = mask_lib.masks_of(few, few['label'], len(dataset.class_names))
+  images = column_lib.to_float(few['image'])
+  maps = {}
+  for name, explainer in (
+      ('shap', 'partition'), ('input_x_gradient', 'input_x_gradient')
+  ):
+    explain = explainers.create(
+        explainer, explaining.scores(a, 'logit'),
+        masker=explaining.masker(config.attribution, dataset.train['image']),
+        max_evals=config.attribution.max_evals, batch_size=50,
+    )
+    maps[name] = explain(variables, images, few['label'])
+  if method.map_of:
+    maps['guided_map'] = evaluator.predict(
+        method, variables, few, MEASURED, classes=few['label']
+    ).attribution
+  found |= {
+      f'epg_{name}': np.nan_to_num(localisation.epg(x, masks)).mean()
+      for name, x in maps.items()
+  }
+  return found | {'share': masks.mean()}
+
+
+def of_seed(seed: int, path: pathlib.Path, arguments) -> None:
+  """Trains what is not yet in a seed's file, and adds what it does."""
+  found = read(path)
+  # Compiled once for all seeds; λ' is not compiled.
+  compilation.use_cache(str(path.parent / 'compiled'))
+  config = config_of(seed, arguments)
+  dataset = sources.load(config.data, seed)
+  start = time.monotonic()
+  a, variables = train(
+      methods.BASELINE, config, dataset, None, arguments.epochs, 1e-3
+  )
+
+  def add(key, *measured):
+    found[key] = jax.tree.map(
+        float, measure(*measured, config, dataset, a)
+    )
+    files.write_json(path, found)
+
+  if key_of(arguments) not in found:
+    add(key_of(arguments), a, variables)
+  for name, run in runs_of(arguments).items():
+    key = key_of(arguments, run)
+    if key not in found:
+      method, changes = run
+      own = config.copy_and_resolve_references()
+      own.method.update(changes)
+      add(key, *train(
+          method, own, dataset, variables, arguments.further, RATE
+      ))
+    print(f'seed {seed}, {name}: worst group '
+          f'{100 * found[key]["worst"]:.1f} %, '
+          f'{time.monotonic() - start:.0f} s', flush=True)
+
+
+def read(path: pathlib.Path) -> dict[str, dict]:
+  """Returns what a seed's file has."""
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def key_of(arguments, run: Run | None = None) -> str:
+  """Names a run, or A, by all that it depends on but its seed."""
+  settings = [arguments.data, arguments.epochs]
+  if run:
+    settings += [arguments.further, *run]
+  return json.dumps(settings, sort_keys=True)
+
+
+def runs_of(arguments) -> dict[str, Run]:
+  """Returns what is trained after A: of a table all, or those that are named.
+
+  Raises:
+    SystemExit: for a name that the table does not have, or a field.
+  """
+  table = TABLES[arguments.table]()
+  names = arguments.runs.split(';') if arguments.runs else [*table]
+  if unknown := {*names} - {*table}:
+    raise SystemExit(
+        f'--runs names {"; ".join(sorted(unknown))}, and the table '
+        f'{arguments.table} has {"; ".join(table)}.'
+    )
+  fields = dict(
+      field.split('=', 1) for field in arguments.guided.split(',') if field
+  )
+  if unknown := fields.keys() - methods.find('guided').options.keys():
+    raise SystemExit(
+        f'--guided names {", ".join(sorted(unknown))}, and fields are '
+        f'{", ".join(methods.find("guided").options)}.'
+    )
+  found = {}
+  for name in names:
+    method, changes = table[name]
+    if method.startswith('guided'):
+      changes = changes | {
+          n: _value(methods.find(method).options[n], text)
+          for n, text in fields.items()
+      }
+    found[name] = method, changes
+  return found
+
+
+def _value(default: Any, text: str) -> Any:
+  """Reads a field's value as one of its default's type."""
+  if isinstance(default, str):
+    return text
+  return type(default)(json.loads(text.lower()))
+
+
+def run(seeds: list[int], arguments) -> list[dict[str, dict]]:
+  """Runs each seed in a process of its own, several at a time.
+
+  Args:
+    seeds: Each draws the split, A and the order.
+    arguments: Of the command line.
+
+  Returns:
+    For each seed what A and each run of the table do, by name.
+  """
+  workdir = pathlib.Path(arguments.workdir or tempfile.mkdtemp())
+  workdir.mkdir(parents=True, exist_ok=True)
+  keys = {BASELINE: key_of(arguments)} | {
+      name: key_of(arguments, run) for name, run in runs_of(arguments).items()
+  }
+  # Prepares the data, once.
+  sources.load(config_of(seeds[0], arguments).data, seeds[0])
+  cores = sorted(os.sched_getaffinity(0))
+
+  def of_process(place_and_seed):
+    place, seed = place_and_seed
+    path = workdir / f'seed{seed}.json'
+    if {*keys.values()} - {*read(path)}:
+      command = [
+          sys.executable, '-m', 'tests.benchmarks.guidance_effect',
+          f'--seeds={seed}', f'--one={path}', f'--data={arguments.data}',
+          f'--data_dir={arguments.data_dir}', f'--epochs={arguments.epochs}',
+          f'--further={arguments.further}', f'--guided={arguments.guided}',
+          f'--table={arguments.table}', f'--runs={arguments.runs}',
+      ]
+      core = {cores[place % arguments.jobs % len(cores)]}
+      pin = (lambda: os.sched_setaffinity(0, core)) if (
+          arguments.jobs > 1
+      ) else None
+      subprocess.run(command, check=True, preexec_fn=pin)
+    found = read(path)
+    return {name: found[key] for name, key in keys.items()}
+
+  with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+    return list(pool.map(of_process, enumerate(seeds)))
