@@ -18,8 +18,8 @@ again.
 
   … --table=lambdas|losses|controls
 
-Other runs after A: each loss at each layer with three λ', with all, a tenth and
-a hundredth of the boxes, and boxes that know less.
+Other runs after A: each loss at each layer with several λ'; with all, a tenth
+and a hundredth of the boxes; boxes that know less, and rivals.
 
   … --guided=guidance_sign=positive,guidance_lambda=20 --runs='λ = 0;guided'
 

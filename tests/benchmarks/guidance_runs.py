@@ -45,14 +45,24 @@ GUIDED = {
     'guidance_loss': 'energy', 'guidance_lambda': 40.0,
     'guidance_output': 'difference', 'guidance_sign': 'both',
 }
-# λ' of each loss, at the input and before the head: see `LAMBDAS`.
+# λ' of each loss at each layer, of which one is chosen on seed 0: a decade to
+# either side of the best of those with which it began.
 LAMBDAS = {
-    'energy': (4.0, 40.0, 400.0), 'l1': (40.0, 400.0, 4000.0),
-    'ppce': (4.0, 40.0, 400.0), 'rrr': (0.4, 4.0, 40.0),
+    ('energy', 'input'): (4.0, 40.0, 400.0),
+    ('energy', 'final'): (0.4, 4.0, 40.0, 400.0),
+    ('l1', 'input'): (40.0, 400.0, 4000.0),
+    ('l1', 'final'): (4.0, 40.0, 400.0, 4000.0),
+    ('ppce', 'input'): (4.0, 40.0, 400.0),
+    ('ppce', 'final'): (4.0, 40.0, 400.0, 4000.0),
+    ('rrr', 'input'): (0.04, 0.4, 4.0, 40.0),
+    ('rrr', 'final'): (0.4, 4.0, 40.0, 400.0),
 }
+# By the accuracy on validation images with other surroundings.
 CHOSEN = {
-    (loss, layer): LAMBDAS[loss][1]
-    for loss in LAMBDAS for layer in ('input', 'final')
+    ('energy', 'input'): 40.0, ('energy', 'final'): 4.0,
+    ('l1', 'input'): 400.0, ('l1', 'final'): 40.0,
+    ('ppce', 'input'): 40.0, ('ppce', 'final'): 400.0,
+    ('rrr', 'input'): 0.4, ('rrr', 'final'): 40.0,
 }
 
 
@@ -88,10 +98,10 @@ def chosen(loss: str, layer: str) -> dict[str, Any]:
 
 
 def lambdas() -> dict[str, Run]:
-  """Each loss at each layer with three λ': of which one is chosen."""
+  """Each loss at each layer with several λ': of which one is chosen."""
   found = {CONTROL: ('guided_lambda0', GUIDED)}
-  for loss, layer in CHOSEN:
-    for value in LAMBDAS[loss]:
+  for (loss, layer), values in LAMBDAS.items():
+    for value in values:
       fields = chosen(loss, layer) | {'guidance_lambda': value}
       found[f"{loss}, {layer}, λ' {value:g}"] = 'guided', fields
   return found
@@ -108,14 +118,33 @@ def losses() -> dict[str, Run]:
 
 
 def controls() -> dict[str, Run]:
-  """Boxes that know less, and what else the same boxes or groups are for."""
+  """Boxes that know less, and what else the same boxes are good for."""
   found = {CONTROL: ('guided_lambda0', GUIDED), 'guided': ('guided', GUIDED)}
   kinds = {
       'other_masks': "another image's boxes", 'centre': 'a box in the middle',
       'random_box': 'a box anywhere', 'whole': 'the whole image',
   }
-  return found | {
+  found |= {
       title: (f'guided_{kind}', GUIDED) for kind, title in kinds.items()
+  }
+  found |= {
+      'guided from the start': ('guided_from_scratch', GUIDED),
+      'other surroundings': ('baseline_augmented', {}),
+      'cropped to the box': ('baseline_cropped', {}),
+  }
+  # Every second image of an epoch has a box, and λ' is that of such an epoch.
+  seen = {'mask_fraction': 0.01, 'mask_oversampling': 100.0}
+  often = GUIDED | seen | {'guidance_lambda': 2 * GUIDED['guidance_lambda']}
+  return found | {
+      'guided, 1 %': ('guided', few(0.01, GUIDED)),
+      "another image's boxes, 1 %": (
+          'guided_other_masks', few(0.01, GUIDED)
+      ),
+      'guided, 1 % seen often': ('guided', often),
+      "another image's boxes, 1 % seen often": ('guided_other_masks', often),
+      'λ = 0, 1 % seen often': ('guided_lambda0', often),
+      'other surroundings, 1 % seen often': ('baseline_augmented', seen),
+      'cropped to the box, 1 % seen often': ('baseline_cropped', seen),
   }
 
 
@@ -125,7 +154,7 @@ TABLES = {
 }
 
 
-EPOCHS = 20  # Of A, with Adam and a cosine from 1e-3.
+EPOCHS, FIRST_RATE = 20, 1e-3  # Of A, with Adam and a cosine.
 FURTHER, RATE = 15, 2e-3  # Of what follows.
 MEASURED = 200  # Test images whose maps are measured.
 
@@ -236,7 +265,7 @@ def of_seed(seed: int, path: pathlib.Path, arguments) -> None:
   dataset = sources.load(config.data, seed)
   start = time.monotonic()
   a, variables = train(
-      methods.BASELINE, config, dataset, None, arguments.epochs, 1e-3
+      methods.BASELINE, config, dataset, None, arguments.epochs, FIRST_RATE
   )
 
   def add(key, *measured):
@@ -253,9 +282,10 @@ def of_seed(seed: int, path: pathlib.Path, arguments) -> None:
       method, changes = run
       own = config.copy_and_resolve_references()
       own.method.update(changes)
-      add(key, *train(
-          method, own, dataset, variables, arguments.further, RATE
-      ))
+      start_from, epochs, rate = variables, arguments.further, RATE
+      if methods.find(method).from_scratch:
+        start_from, epochs, rate = None, epochs + arguments.epochs, FIRST_RATE
+      add(key, *train(method, own, dataset, start_from, epochs, rate))
     print(f'seed {seed}, {name}: worst group '
           f'{100 * found[key]["worst"]:.1f} %, '
           f'{time.monotonic() - start:.0f} s', flush=True)

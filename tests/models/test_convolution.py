@@ -109,7 +109,7 @@ def test_three_gradients_of_the_plain_form_are_those_of_lax(sides, options):
       'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), **options,
   }
   keys = jax.random.split(jax.random.key(0), 2)
-  arrays = [jax.random.normal(key, s) for key, s in zip(keys, sides)]
+  arrays = [*map(jax.random.normal, keys, sides)]
 
   def all_gradients(form):
     def loss(inputs, kernel):
@@ -133,7 +133,8 @@ def test_three_gradients_of_the_plain_form_are_those_of_lax(sides, options):
   found = all_gradients(lambda x, k: convolution.plain(
       x, k, convolution.frozen(**options)
   ))
-  for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found)):
+  pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True)
+  for a, b in pairs:
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * abs(a).max())
 
 
