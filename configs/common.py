@@ -26,6 +26,9 @@ def _training() -> ConfigDict:
   # validation split: 'accuracy', 'cross_entropy', 'f1' of several labels,
   # 'map_mse', 'map_r2'.
   config.select = 'last'
+  # Between which measures the epochs are kept that no other one is better than,
+  # such as 'max accuracy, max epg' of a guided network; all of them are tested.
+  config.front = ''
   # Epochs without a better one, by that measure, before stopping; 0: never.
   # Under a cosine that is to stop while the learning rate is high.
   config.patience = 0

@@ -180,6 +180,7 @@ def test_there_are_commands_to_check_and_every_program_is_known():
   assert commands_of('impactx-table ') and commands_of('impactx-sweep ')
   known = (
       'bash tests/', 'git ', 'impactx ', 'impactx-explain --workdir=',
+      'impactx-front --workdir=runs/guidance --by=method.guidance_loss',
       'impactx-sweep ', 'impactx-table ', 'impactx_jax/launch/', 'mkdocs build',
       'pip install ', 'pre-commit ', 'pytest', 'python -m build',
       'python -m tests.benchmarks.', 'python -m venv', 'ruff check',

@@ -123,7 +123,10 @@ def test_the_wheel_is_imported_away_from_the_checkout(installed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'program', ['impactx', 'impactx-table', 'impactx-sweep', 'impactx-explain']
+    'program', [
+        'impactx', 'impactx-table', 'impactx-sweep', 'impactx-explain',
+        'impactx-front',
+    ]
 )
 def test_the_programs_run_away_from_the_checkout(program, installed, tmp_path):
   printed = call(

@@ -95,6 +95,11 @@ def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
   return found
 
 
+def has_masks(columns: Iterable[str]) -> bool:
+  """Whether there are masks or boxes among columns."""
+  return not {*columns}.isdisjoint(('masks', 'mask', 'boxes', 'box'))
+
+
 def column_of(columns: Iterable[str], by: str, data_name: str = '') -> str:
   """Names the column that is guided by.
 

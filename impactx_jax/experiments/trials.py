@@ -221,7 +221,7 @@ def _report(root, results: list[dict[str, Any]]) -> None:
   rows = [
       [
           r['trial'],
-          _label(r['fields']),
+          as_label(r['fields']),
           f'{100 * r["validation_accuracy"]:.2f}',
           '' if r['map_r2'] is None else f'{r["map_r2"]:.3f}',
           f'{r["examples"]["validation"]:,}',
@@ -253,7 +253,8 @@ def _report(root, results: list[dict[str, Any]]) -> None:
     )
 
 
-def _label(fields: dict[str, Any]) -> str:
+def as_label(fields: dict[str, Any]) -> str:
+  """Returns the fields of a trial in a line."""
   return ' '.join(f'{name}={value}' for name, value in fields.items())
 
 
@@ -269,7 +270,7 @@ def draw(path: epath.Path, best_first: list[dict[str, Any]]) -> None:
   accuracies = np.array([result['validation_accuracy'] for result in shown])
   images = np.array([result['examples']['validation'] for result in shown])
   picture = figures.trials(
-      [_label(result['fields']) for result in shown], accuracies,
+      [as_label(result['fields']) for result in shown], accuracies,
       np.sqrt(accuracies * (1 - accuracies) / images),
   )
   figures.save(path, picture)

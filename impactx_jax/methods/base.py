@@ -103,6 +103,9 @@ class Method:
       `predict` is of the class that it answers.
     code: (variables, batch) -> float32 [B, U], what its decoder starts from,
       for one that has such a code.
+    measures: (variables, batch) -> {name: (values, counts)}, [B] both: what it
+      measures of a split beside its task, see `evaluator.batch_measures`; of a
+      batch without what it needs, nothing.
     layers: The network cut after its last convolution, images -> features and
       features -> logits; None where it cannot be.
     linear: Of a B-cos network: the same with every scale held fixed in
@@ -121,6 +124,7 @@ class Method:
   explain: Callable[[Any, Batch], jax.Array] | None = None
   map_of: Callable[[Any, Batch, jax.Array], jax.Array] | None = None
   code: Callable[[Any, Batch], jax.Array] | None = None
+  measures: Callable[[Any, Batch], Metrics] | None = None
   layers: explainers.Layers | None = None
   linear: explainers.Layers | None = None
   parts: Mapping[str, tuple[tuple[str, ...], ...]] = (

@@ -8,12 +8,9 @@ its loss; nothing is learned beside it, and nothing is added to the network.
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any
 
-from attribution import explainers
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
-from attribution.maskers import Masker
 from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
@@ -21,7 +18,7 @@ from impactx_jax.data import guidance
 from impactx_jax.methods import base
 from impactx_jax.methods import baseline
 from impactx_jax.methods import baseline_continued
-import jax
+from impactx_jax.methods import guided_maps
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -70,8 +67,6 @@ BOUNDS: bounds.Bounds = {
     'guidance_steps': bounds.Range(1),
     **guidance.BOUNDS,
 }
-# Variables, images [B, H, W, C], classes int [B, K'] -> maps [B, h, w, K'].
-Maps = Callable[[Any, jax.Array, jax.Array], jax.Array]
 
 
 def create(
@@ -88,7 +83,7 @@ def create(
   """
   options = config.method
   method = network(config, problem)
-  maps = map_program(config, problem.num_classes)
+  maps = guided_maps.map_program(config, problem.num_classes)
   sides = problem.image_shape[:2]
 
   def prepare(state, batch, key):
@@ -106,7 +101,7 @@ def create(
     # What was moved out of view by augmentation has no mask to be in.
     masks = batch[guidance.MASKS]
     weights = batch[guidance.WEIGHTS] * masks.any(axis=(1, 2))
-    outside = localisation(options, found, masks, sides)
+    outside = guided_maps.localisation(options, found, masks, sides)
     # Of an image the mean over its classes, of the batch over all images.
     counts = jnp.maximum(weights.sum(axis=1), 1)
     outside = (outside * weights).sum(axis=1) / counts
@@ -120,7 +115,7 @@ def create(
 
   def map_of(variables, batch, classes):
     found = maps(variables, batch['image'], classes[:, None])
-    return resized(found, sides)
+    return guided_maps.resized(found, sides)
 
   def predict(variables, batch):
     logits = method.predict(variables, batch).logits
@@ -128,102 +123,15 @@ def create(
         logits, map_of(variables, batch, method.task.top(logits))
     )
 
-  guided = {'prepare': prepare, 'loss': loss} if options.guidance_lambda else {}
-  return dataclasses.replace(method, predict=predict, map_of=map_of, **guided)
-
-
-def map_program(config: ConfigDict, num_classes: int) -> Maps:
-  """Returns what makes the maps, of a layer's own size, summed over channels.
-
-  Args:
-    config: `config.model` and `config.method` are read.
-    num_classes: K.
-  """
-  options = config.method
-  network = models.create_classifier(config.model, num_classes)
-  attribution, layer = options.guidance_attribution, options.guidance_layer
-  # What is held fixed is from the layer on: up to there the parameters have all
-  # of their gradient.
-  explained = network
-  if attribution == 'b_cos':
-    explained = models.dynamic_linear(network)
-
-  def features(variables, images):
-    return network.apply(
-        base.flax_variables(variables), images, layer, method='until'
+  def measures(variables, batch):
+    return guided_maps.pointing(
+        functools.partial(maps, variables), batch, options,
+        method.task.labels, problem.num_classes,
     )
 
-  def scores(variables, values):
-    logits = explained.apply(
-        base.flax_variables(variables), values, layer, method='after'
-    ).logits
-    if options.guidance_output == 'logit':
-      return logits
-    others = logits.sum(axis=-1, keepdims=True) - logits
-    return logits - others / max(1, num_classes - 1)
-
-  # Of a network without biases that is Integrated Gradients from black, and of
-  # a B-cos network, with its scales held fixed, its own linear map.
-  one_pass = attribution == 'b_cos' or (
-      attribution == 'integrated_gradients' and config.model.variant == 'x_dnn'
-  )
-  program = explainers.create_program(
-      'input_x_gradient' if one_pass else attribution,
-      scores,
-      # Cut at its own layer: what Grad-CAM resizes to is that layer's size.
-      layers=explainers.Layers(lambda variables, x: x, scores),
-      masker=Masker('constant'),
-      integration_steps=options.guidance_steps,
-  )
-
-  def maps(variables, images, classes):
-    values = features(variables, images)
-    found = program(variables, values, classes)
-    # Summed in float32 also where the network computes in fewer bits.
-    precise = jnp.promote_types(found.dtype, jnp.float32)
-    return found.astype(precise).sum(axis=3)
-
-  return maps
-
-
-def localisation(
-    options: ConfigDict,
-    maps: jax.Array,
-    masks: jax.Array,
-    sides: tuple[int, int],
-) -> jax.Array:
-  """Says how much of each map is outside its mask.
-
-  Args:
-    options: `config.method`.
-    maps: [B, h, w, K'], of a layer's size.
-    masks: [B, H, W, K'].
-    sides: (H, W).
-
-  Returns:
-    float32 [B, K'].
-  """
-  if options.guidance_sign == 'both':
-    maps = jnp.abs(maps)
-  # Divided by the largest magnitude before it is resized, as in their code.
-  largest = jnp.abs(maps).max(axis=(1, 2), keepdims=True)
-  if options.guidance_detached:
-    largest = jax.lax.stop_gradient(largest)
-  maps = resized(maps / jnp.where(largest < losses.EMPTY, 1, largest), sides)
-  loss = losses.LOCALISATION[options.guidance_loss]
-  extra = {}
-  if options.guidance_loss == 'rrr':
-    extra = {'detached': options.guidance_detached}
-  flat = [jnp.moveaxis(x, 3, 1).reshape(-1, *sides) for x in (maps, masks)]
-  return loss(*flat, **extra).reshape(maps.shape[0], maps.shape[3])
-
-
-def resized(maps: jax.Array, sides: tuple[int, int]) -> jax.Array:
-  """Brings maps [B, h, w, K'] to the image's size, bilinearly."""
-  if maps.shape[1:3] == tuple(sides):
-    return maps
-  return jax.image.resize(
-      maps, (maps.shape[0], *sides, maps.shape[3]), 'bilinear'
+  guided = {'prepare': prepare, 'loss': loss} if options.guidance_lambda else {}
+  return dataclasses.replace(
+      method, predict=predict, map_of=map_of, measures=measures, **guided
   )
 
 

@@ -38,6 +38,9 @@ def summary(metrics: dict[str, Any]) -> str:
   )
   if 'group_accuracy' in metrics:
     text += '\n\nAccuracy % of each group\n\n' + table(*groups(metrics))
+  if 'front' in metrics:
+    text += '\n\nThe front, chosen on validation, % of test (of validation)\n\n'
+    text += table(*front(metrics['front']))
   if 'maps' not in metrics:
     return text
   said = [verdict(metrics['maps']), guard(metrics)]
@@ -140,6 +143,30 @@ def groups(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
       for network, x in found.items()
   ]
   return ['', *names], rows
+
+
+def front(
+    fronts: dict[str, Sequence[dict[str, float]]]
+) -> tuple[list[str], list[list[str]]]:
+  """Returns what the networks of fronts come to: header and rows.
+
+  Args:
+    fronts: By network, its points, with `epoch`, 'validation/NAME' and
+      'test/NAME'.
+  """
+  above, beside = figures.front_axes(next(iter(fronts.values())))
+  names = [above, *beside]
+  rows = [
+      [
+          figures.title_of(network), point['epoch'],
+          *(
+              f'{100 * point[f"test/{name}"]:.1f} '
+              f'({100 * point[f"validation/{name}"]:.1f})' for name in names
+          ),
+      ]
+      for network, points in fronts.items() for point in points
+  ]
+  return ['', 'epoch', *(figures.FRONT_TITLES[name] for name in names)], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

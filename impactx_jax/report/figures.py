@@ -18,6 +18,10 @@ COLOURS = (
     '#000000', '#999999',
 )
 STYLES = ('-', '--', '-.', ':')
+FRONT_TITLES = {
+    'accuracy': 'accuracy', 'f1': 'F1', 'epg': 'EPG', 'iou': 'IoU',
+    'cross_entropy': 'cross-entropy',
+}
 CONTROLS = {
     'swapped': 'own map, another image',
     'class_mean': 'mean map of the class',
@@ -141,6 +145,53 @@ def training(histories: dict[str, Sequence[dict[str, float]]]) -> figure.Figure:
     )
   axes.set(xlabel='epoch', ylabel='validation accuracy, %')
   axes.legend(frameon=False, fontsize=9)
+  return picture
+
+
+def front_axes(points: Sequence[dict[str, float]]) -> tuple[str, list[str]]:
+  """Returns what a front is drawn over: of the classes, and of the maps.
+
+  Args:
+    points: With 'test/NAME', alike.
+  """
+  names = {name.partition('/')[2] for name in points[0] if '/' in name}
+  pointing = [name for name in ('epg', 'iou') if name in names]
+  return (
+      'f1' if 'f1' in names else 'accuracy', pointing or ['cross_entropy']
+  )
+
+
+def front(
+    fronts: dict[str, Sequence[dict[str, float]]]
+) -> figure.Figure:
+  """Draws where the networks of fronts are on the test split.
+
+  Args:
+    fronts: By network, its points, with 'test/NAME'; there is one at least.
+  """
+  above, beside = front_axes(next(iter(fronts.values())))
+  picture = figure.Figure(
+      figsize=(4.4 * len(beside) + 1.8, 3.6), layout='constrained'
+  )
+  for axes, name in zip(
+      picture.subplots(1, len(beside), squeeze=False)[0], beside, strict=True
+  ):
+    for i, (network, points) in enumerate(fronts.items()):
+      found = sorted(
+          (point[f'test/{name}'], point[f'test/{above}']) for point in points
+      )
+      axes.plot(
+          *(100 * np.array(found).T), ':' + 'os^Dv<>p'[i % 8], markersize=5,
+          color=COLOURS[i % len(COLOURS)], label=title_of(network),
+      )
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set(
+        xlabel=f'{FRONT_TITLES[name]}, %', ylabel=f'{FRONT_TITLES[above]}, %'
+    )
+  axes.legend(
+      frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1, 0.5)
+  )
   return picture
 
 

@@ -70,6 +70,9 @@ def render(
       title_of=figures.title_of,
       networks=console.networks(metrics),
       groups=console.groups(metrics),
+      front=figures.svg(figures.front(metrics['front'])) if (
+          'front' in metrics
+      ) else '',
       measures=_measures(metrics.get('maps')),
       curves=measured and figures.svg(figures.perturbation(measured.curves)),
       gallery=_gallery(measured, class_names) if measured else [],

@@ -86,6 +86,7 @@ def check(config: ConfigDict) -> None:
   for section in ('classifier', 'method'):
     training, flag = config[section].training, f'--config.{section}.training'
     select = history.Select.parse(training.select, f'{flag}.select')
+    history.parse_front(training.front, f'{flag}.front')
     if training.patience and not select.measure:
       raise InputError(
           f'config.{section}.training.patience is {training.patience}, and '

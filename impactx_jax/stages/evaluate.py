@@ -26,6 +26,7 @@ from impactx_jax.stages import provenance
 from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages.runs import Run
+from impactx_jax.training import evaluator
 import jax
 import numpy as np
 
@@ -94,6 +95,9 @@ def measure(
       for measure in tests[methods.BASELINE]
       if measure not in ('label', 'predicted', 'correct', 'digest')
   }
+  fronts = {n: found['front'] for n, found in tests.items() if 'front' in found}
+  if fronts:
+    metrics['front'] = fronts
   network, measured = trained.restore(run.trained(name)), None
   if has_maps(network, dataset):
     other = _other_seed(run)
@@ -148,8 +152,8 @@ def test(run: Run, name: str) -> dict[str, Any]:
 
   Returns:
     What `accuracy.test` gives, and `map_r2` and `probe_r2`, how much of the
-    maps of the validation images its own map and its code have, or None;
-    JSON-compatible.
+    maps of the validation images its own map and its code have, or None; and of
+    a run with a front its points, see `of_front`; JSON-compatible.
   """
   result = run.trained(name)
   summary, path = result.load(), result.directory / artefact.TEST
@@ -170,9 +174,36 @@ def test(run: Run, name: str) -> dict[str, Any]:
       method, variables, columns, run.config.evaluation.batch_size,
       dataset.group_names,
   ) | {'digest': summary['digest']}
+  if summary.get('front'):
+    found['front'] = [of_front(run, name, point) for point in summary['front']]
   if parallel.is_main_process():
     files.write_json(path, found)
   return found | fit
+
+
+def of_front(
+    run: Run, name: str, point: dict[str, float]
+) -> dict[str, float]:
+  """Measures a network of a run's front on the test split.
+
+  Args:
+    run: Whose networks are trained.
+    name: A method.
+    point: Of the front, as the run's summary has it.
+
+  Returns:
+    `epoch` (from 1), `step`, and what was measured, by 'validation/NAME' and
+    'test/NAME'.
+  """
+  method, variables = trained.restore(run.trained(name), point['step'])
+  measured = evaluator.measure(
+      method, variables, run_lib.dataset(run).test,
+      run.config.evaluation.batch_size,
+  )
+  return {
+      n: x for n, x in point.items()
+      if n in ('epoch', 'step') or n.startswith('validation/')
+  } | {f'test/{n}': x for n, x in measured.items()}
 
 
 def _guard(

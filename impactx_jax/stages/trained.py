@@ -12,14 +12,15 @@ from impactx_jax.training import checkpoints
 
 
 
-def restore(trained: Artefact) -> Network:
+def restore(trained: Artefact, step: int | None = None) -> Network:
   """Restores a trained network.
 
   Args:
     trained: Of A, or of a method.
+    step: Of its front; None for the best checkpoint.
 
   Returns:
-    The method, and the variables of its best checkpoint.
+    The method, and the variables.
 
   Raises:
     InputError: if its training is not finished.
@@ -37,8 +38,10 @@ def restore(trained: Artefact) -> Network:
     baseline = methods.create(methods.BASELINE, config, problem)
     classifier = baseline.shapes()
   method = methods.create(name, config, problem)
+  if step is None:
+    step = summary['best_step']
   variables = checkpoints.restore_variables(
-      trained.directory, summary['best_step'], method.shapes(classifier)
+      trained.directory, step, method.shapes(classifier)
   )
   return method, variables
 

@@ -22,6 +22,7 @@ from impactx_jax.stages.artefact import Artefact
 from impactx_jax.stages.runs import Run
 from impactx_jax.training import checkpoints
 from impactx_jax.training import evaluator
+from impactx_jax.training import history as history_lib
 from impactx_jax.training import loop
 import jax
 
@@ -64,6 +65,9 @@ def train(
       start_from=_published(run, name, result),
   )
   best = history.best_epoch
+  front = history_lib.front(history.epochs, history_lib.parse_front(
+      config[section].training.front, f'--config.{section}.training.front'
+  ))
   variables = checkpoints.restore_variables(
       result.directory, best['step'], method.shapes(classifier)
   )
@@ -87,6 +91,7 @@ def train(
       'digest': checkpoints.digest(variables),
       'examples': {split: count_of(c) for split, c in columns.items()},
       'history': list(history.epochs),
+      'front': [history.epochs[i] | {'epoch': i + 1} for i in front],
       'provenance': provenance.collect(),
       'seconds': history.seconds,
   })

@@ -1,11 +1,13 @@
 """Checkpoints. No other file names Orbax.
 
-A directory holds the best and the latest step, each with three items:
+A directory holds the steps that a run asks to keep, each with three items:
 `variables` (of the network, params and collections), `training` (what else a
 run continues from), and `meta` (JSON). Evaluation and attribution restore
 `variables` of the best step alone.
 """
 
+from collections.abc import Collection
+from collections.abc import Sequence
 import hashlib
 import os
 from typing import Any
@@ -19,7 +21,18 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 DIRECTORY = 'checkpoints'
-SCORE = 'score'
+
+
+class _Kept(checkpoint_managers.PreservationPolicy):
+  """Preserves the steps that the last call of `save` named."""
+
+  steps: Collection[int] = ()
+
+  def should_preserve(
+      self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    del context
+    return [found.step in self.steps for found in checkpoints]
 
 
 class Checkpoints:
@@ -27,19 +40,13 @@ class Checkpoints:
 
   def __init__(self, directory: epath.PathLike):
     """Opens `directory`, and creates it where it does not exist."""
+    self._kept = _Kept()
     self._manager = ocp.CheckpointManager(
         absolute(directory) / DIRECTORY,
         options=ocp.CheckpointManagerOptions(
             create=True,
             enable_async_checkpointing=False,
-            # Without it the scores are not saved, and lost on a restart.
-            best_fn=lambda metrics: metrics[SCORE],
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy([
-                checkpoint_managers.LatestN(1),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[SCORE], n=1
-                ),
-            ]),
+            preservation_policy=self._kept,
         ),
     )
 
@@ -49,16 +56,18 @@ class Checkpoints:
   def __exit__(self, *_) -> None:
     self._manager.close()
 
-  def save(self, step: int, state: Any, meta: Any, *, best: bool) -> None:
+  def save(
+      self, step: int, state: Any, meta: Any, *, keep: Collection[int] = ()
+  ) -> None:
     """Saves a state as host arrays, so that any number of devices can load it.
 
     Args:
       step: The number of updates made.
       state: With fields params, collections and opt_state.
       meta: JSON-compatible.
-      best: Whether none before was as good; the latest such step is kept, and
-        the latest step.
+      keep: Earlier steps that are to stay beside this one; all others go.
     """
+    self._kept.steps = {step, *keep}
     variables, training = _parts(jax.device_get(state))
     saved = self._manager.save(
         step,
@@ -67,7 +76,6 @@ class Checkpoints:
             training=ocp.args.StandardSave(training),
             meta=ocp.args.JsonSave(meta),
         ),
-        metrics={SCORE: float(step if best else -1)},
     )
     if not saved:
       raise RuntimeError(f'Step {step} was not saved: it is there already.')

@@ -28,6 +28,8 @@ def batch_measures(
   """
   prediction = method.predict(variables, batch)
   found = method.task.measures(prediction.logits, batch)
+  if method.measures:
+    found |= method.measures(variables, batch)
   if 'map' in batch and prediction.attribution is not None:
     own = prediction.attribution
     if method.map_of:

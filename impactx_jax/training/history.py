@@ -1,10 +1,15 @@
 """What a training run has come to, epoch by epoch, and when it is over."""
 
 from collections.abc import Collection
+from collections.abc import Sequence
 import dataclasses
 
 from attribution.errors import InputError
 from ml_collections import ConfigDict
+import numpy as np
+
+# What measures are rounded to before one point of a front dominates another.
+FRONT_STEP = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,61 @@ class Select:
       )
 
 
+def parse_front(text: str, flag: str) -> tuple[Select, ...]:
+  """Reads 'max accuracy, max epg': between which measures to choose.
+
+  Args:
+    text: `config.….training.front`; '' for no front.
+    flag: That changes it.
+
+  Raises:
+    InputError: for what cannot be read, or less than two measures.
+  """
+  parts = [part for part in text.split(',') if part.strip()]
+  found = tuple(Select.parse(part, flag) for part in parts)
+  if text and (len({s.measure for s in found} - {''}) < max(2, len(found))):
+    raise InputError(
+        f'{flag.lstrip("-")} is {text!r}; it must name two measures or more, '
+        "by commas, such as 'max accuracy, max epg'.",
+        flag, "'max accuracy, max epg'",
+    )
+  return found
+
+
+def non_dominated(points: np.ndarray) -> np.ndarray:
+  """Says which points no other one is better than (a Pareto front).
+
+  Args:
+    points: float [N, M], of which more is better; rounded to `FRONT_STEP`
+      first, as Rao et al. (2023) do.
+
+  Returns:
+    bool [N]; of equal points the first alone.
+  """
+  points = np.round(np.asarray(points) / FRONT_STEP)
+  as_good = (points[:, None] >= points[None]).all(axis=-1)
+  better = as_good & (points[:, None] > points[None]).any(axis=-1)
+  earlier = np.tri(len(points), k=-1, dtype=bool).T
+  return ~(better | (as_good & as_good.T & earlier)).any(axis=0)
+
+
+def front(
+    epochs: Sequence[dict[str, float]], selects: Sequence[Select]
+) -> list[int]:
+  """Returns the places of the epochs that no other one is better than.
+
+  Args:
+    epochs: Of a `History`.
+    selects: What is measured, as `parse_front` gives it; none for no front.
+  """
+  if not selects or not epochs:
+    return []
+  return np.flatnonzero(non_dominated(np.array([
+      [s.sign * metrics[f'validation/{s.measure}'] for s in selects]
+      for metrics in epochs
+  ]))).tolist()
+
+
 @dataclasses.dataclass(frozen=True)
 class History:
   """What a finished training run reports, and a resumed one continues from.
@@ -91,6 +151,11 @@ class History:
         best=len(self.epochs) if better else self.best,
         seconds=self.seconds + seconds,
     )
+
+  def steps_to_keep(self, selects: Sequence[Select]) -> set[int]:
+    """Returns the steps of the best epoch, and of those of a front."""
+    chosen = {self.best, *front(self.epochs, selects)}
+    return {self.epochs[i]['step'] for i in chosen}
 
   def is_over(self, training: ConfigDict) -> bool:
     """Whether all epochs are done, or too many were no better than the best."""

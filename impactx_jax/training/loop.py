@@ -79,12 +79,14 @@ def train(
     )
   flag = f'--config.{section}.training.select'
   select = history.Select.parse(training.select, flag)
-  select.check(
-      evaluator.measures_of(
-          method, method.shapes(_shapes(classifier)), columns['validation']
-      ),
-      flag,
+  front_flag = f'--config.{section}.training.front'
+  front = history.parse_front(training.front, front_flag)
+  measures = evaluator.measures_of(
+      method, method.shapes(_shapes(classifier)), columns['validation']
   )
+  select.check(measures, flag)
+  for one in front:
+    one.check(measures, front_flag)
   rates = train_step.learning_rates(training, steps_per_epoch * training.epochs)
   state = train_step.initial_state(method, seed, classifier)
   parameter_overview.log_parameter_overview(state.params, include_stats=False)
@@ -163,7 +165,7 @@ def train(
             step,
             state,
             dataclasses.asdict(result),
-            best=result.best_epoch['step'] == step,
+            keep=result.steps_to_keep(front),
         )
         writer.write_scalars(
             step,

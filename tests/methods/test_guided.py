@@ -7,6 +7,7 @@ from impactx_jax import losses
 from impactx_jax import methods
 from impactx_jax.methods import base
 from impactx_jax.methods import guided
+from impactx_jax.methods import guided_maps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,7 +151,7 @@ def test_an_x_dnn_needs_one_pass_for_integrated_gradients():
   _, params, collections, batch = make(config)
   variables = {'params': params, 'collections': collections}
   classes = batch['label'][:, None]
-  one_pass = guided.map_program(config, NUM_CLASSES)
+  one_pass = guided_maps.map_program(config, NUM_CLASSES)
   config.model.variant = 'plain'  # Of the same network, without the shortcut.
   config.method.guidance_steps = 200
   network = base.flax_variables(variables)
@@ -181,9 +182,9 @@ def test_the_difference_of_two_logits_is_that_of_their_maps():
   ))
   images = np.random.default_rng(0).random((COUNT, *SHAPE), np.float32)
   both = np.tile([0, 1], (COUNT, 1))
-  logits = guided.map_program(config, 2)(variables, images, both)
+  logits = guided_maps.map_program(config, 2)(variables, images, both)
   config.method.guidance_output = 'difference'
-  found = guided.map_program(config, 2)(variables, images, both)
+  found = guided_maps.map_program(config, 2)(variables, images, both)
   np.testing.assert_allclose(
       found[..., 0], logits[..., 0] - logits[..., 1], atol=1e-6
   )
@@ -250,7 +251,7 @@ def test_the_largest_value_of_rrr_is_detached_where_it_is_asked(
   )
   maps = jnp.array([[[1.0, 1.0], [4.0, 2.0]]])[..., None]
   masks = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])[..., None]
-  gradient = jax.grad(lambda x: guided.localisation(
+  gradient = jax.grad(lambda x: guided_maps.localisation(
       config.method, x, masks, (2, 2)
   ).sum())(maps)
   np.testing.assert_allclose(gradient[0, 1, 0, 0], of_worst, rtol=1e-5)

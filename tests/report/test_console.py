@@ -71,6 +71,21 @@ def test_groups_have_a_table_and_the_worst_a_column():
   )
 
 
+def test_a_front_has_a_row_for_each_of_its_networks():
+  point = {
+      'epoch': 3, 'step': 12, 'validation/accuracy': 0.5, 'test/accuracy': 0.25,
+      'validation/epg': 0.75, 'test/epg': 0.7, 'validation/iou': 0.2,
+      'test/iou': 0.1,
+  }
+  header, rows = console.front({'guided': [point, point | {'epoch': 4}]})
+  assert header == ['', 'epoch', 'accuracy', 'EPG', 'IoU']
+  assert rows == [
+      ['guided', epoch, '25.0 (50.0)', '70.0 (75.0)', '10.0 (20.0)']
+      for epoch in (3, 4)
+  ]
+  assert '70.0 (75.0)' in console.summary(metrics(front={'guided': [point]}))
+
+
 def test_maps_have_their_measures_with_intervals():
   def found(mean, interval):
     return {'mean': mean, 'interval': interval, 'images': 2}

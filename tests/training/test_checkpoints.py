@@ -29,7 +29,7 @@ def test_round_trip_of_the_state_and_its_meta(tmp_path):
   meta = {'history': [{'loss': 0.1}], 'best': 7}
   with checkpoints.Checkpoints(tmp_path) as saved:
     assert saved.restore_latest(state) is None
-    saved.save(7, state, meta, best=True)
+    saved.save(7, state, meta)
   with checkpoints.Checkpoints(tmp_path) as saved:
     restored, found = saved.restore_latest(make_state())
   assert found == meta
@@ -38,20 +38,20 @@ def test_round_trip_of_the_state_and_its_meta(tmp_path):
 
 def test_a_step_is_not_saved_twice(tmp_path):
   with checkpoints.Checkpoints(tmp_path) as saved:
-    saved.save(7, make_state(), {}, best=True)
+    saved.save(7, make_state(), {})
     with pytest.raises(RuntimeError, match='Step 7'):
-      saved.save(7, make_state(2.0), {}, best=True)
+      saved.save(7, make_state(2.0), {})
 
 
-def test_the_latest_best_step_is_kept_and_the_latest(tmp_path):
-  steps = {1: True, 2: False, 3: True, 4: False, 5: False}
+def test_the_steps_that_are_named_are_kept_and_the_latest(tmp_path):
+  steps = {1: [], 2: [1], 3: [1, 2], 4: [1], 5: [4], 6: []}
   kept = []
-  for step, best in steps.items():  # Each in a process of its own, as it were.
+  for step, keep in steps.items():  # Each in a process of its own, as it were.
     with checkpoints.Checkpoints(tmp_path) as saved:
-      saved.save(step, make_state(), {}, best=best)
+      saved.save(step, make_state(), {}, keep=keep)
     folder = tmp_path / checkpoints.DIRECTORY
     kept.append(sorted(int(path.name) for path in folder.iterdir()))
-  assert kept == [[1], [1, 2], [3], [3, 4], [3, 5]]
+  assert kept == [[1], [1, 2], [1, 2, 3], [1, 4], [4, 5], [6]]
 
 
 def test_what_only_training_needs_is_kept_apart(tmp_path):
@@ -60,7 +60,7 @@ def test_what_only_training_needs_is_kept_apart(tmp_path):
       collections={**state.collections, SCRATCH: {'maps': jnp.ones(4)}}
   )
   with checkpoints.Checkpoints(tmp_path) as saved:
-    saved.save(7, state, {}, best=True)
+    saved.save(7, state, {})
     restored, _ = saved.restore_latest(state)
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   kept = {n: c for n, c in state.collections.items() if n != SCRATCH}
@@ -72,7 +72,7 @@ def test_what_only_training_needs_is_kept_apart(tmp_path):
 def test_evaluation_restores_variables_alone(tmp_path):
   state = make_state(3.0)
   with checkpoints.Checkpoints(tmp_path) as saved:
-    saved.save(7, state, {}, best=True)
+    saved.save(7, state, {})
   variables = {'params': state.params, 'collections': state.collections}
   shapes = jax.eval_shape(lambda: variables)
   restored = checkpoints.restore_variables(tmp_path, 7, shapes)
@@ -81,7 +81,7 @@ def test_evaluation_restores_variables_alone(tmp_path):
 
 def test_another_network_is_refused(tmp_path):
   with checkpoints.Checkpoints(tmp_path) as saved:
-    saved.save(7, make_state(), {}, best=True)
+    saved.save(7, make_state(), {})
   with pytest.raises(InputError, match='no checkpoint of step 8'):
     checkpoints.restore_variables(tmp_path, 8, {})
   wrong = {'params': {'c': jnp.ones(4)}, 'collections': {}}
@@ -96,7 +96,7 @@ def damage(path):
 @pytest.mark.parametrize('what', ['array', 'meta', 'item', 'structure'])
 def test_a_damaged_checkpoint_is_not_continued_from(tmp_path, what):
   with checkpoints.Checkpoints(tmp_path) as saved:
-    saved.save(7, make_state(), {'best': 7}, best=True)
+    saved.save(7, make_state(), {'best': 7})
   step = tmp_path / checkpoints.DIRECTORY / '7'
   state = make_state()
   if what == 'array':

@@ -3,6 +3,7 @@
 from attribution.errors import InputError
 from impactx_jax.training import history
 from ml_collections import ConfigDict
+import numpy as np
 import pytest
 
 FLAG = '--config.method.training.select'
@@ -67,6 +68,44 @@ def test_the_best_epoch(select, values, best):
       'step': 10 * (best + 1), f'validation/{select.measure}': values[best]
   }
   assert found.seconds == 2 * len(values)
+
+
+@pytest.mark.parametrize(('points', 'kept'), [
+    ([(0.5, 0.5)], [0]),
+    ([(0.5, 0.5), (0.6, 0.6)], [1]),
+    ([(0.5, 0.6), (0.6, 0.5)], [0, 1]),
+    ([(0.5, 0.6), (0.6, 0.5), (0.6, 0.6)], [2]),
+    ([(0.5, 0.6), (0.5, 0.5), (0.6, 0.5), (0.4, 0.9)], [0, 2, 3]),
+    ([(0.5, 0.5), (0.5, 0.5), (0.5, 0.5)], [0]),  # The first of equals.
+    # Alike when they are rounded to 0.005, and not.
+    ([(0.501, 0.5), (0.502, 0.5)], [0]), ([(0.500, 0.5), (0.504, 0.5)], [1]),
+    ([(0.1, 0.2, 0.3), (0.1, 0.3, 0.2), (0.1, 0.2, 0.2)], [0, 1]),
+])
+def test_the_front_is_what_nothing_is_better_than(points, kept):
+  found = history.non_dominated(np.array(points))
+  assert np.flatnonzero(found).tolist() == kept
+
+
+def test_a_front_looks_the_way_its_measures_are_better():
+  selects = history.parse_front('max f1,min cross_entropy', FLAG)
+  epochs = [
+      {'step': 4 * i, 'validation/f1': f1, 'validation/cross_entropy': loss}
+      for i, (f1, loss) in enumerate([(0.5, 1.0), (0.6, 1.2), (0.5, 1.1)], 1)
+  ]
+  assert history.front(epochs, selects) == [0, 1]
+  assert history.front(epochs, ()) == []
+  assert history.History(tuple(epochs), 2).steps_to_keep(selects) == {4, 8, 12}
+  assert history.History(tuple(epochs), 0).steps_to_keep(()) == {4}
+
+
+@pytest.mark.parametrize('text', [
+    'max accuracy', 'last, max accuracy', 'max f1, max f1', 'f1, epg', ',',
+    'max f1; max epg', ' ',
+])
+def test_a_front_of_less_than_two_measures_is_refused(text):
+  with pytest.raises(InputError) as error:
+    history.parse_front(text, FLAG)
+  assert f'{FLAG}=' in str(error.value)
 
 
 def test_a_history_is_the_same_however_long_it_took():

@@ -128,6 +128,21 @@ def test_a_continued_run_keeps_the_best_and_the_latest_alone(
     assert kept(tmp_path) == steps
 
 
+def test_a_front_keeps_every_epoch_that_no_other_is_better_than(
+    tmp_path, measured
+):
+  measured('cross_entropy', [0.9, 0.5, 0.8, 0.4, 0.7, 0.6])
+  for epochs, steps in ((3, [8, 12]), (6, [16, 24])):  # Accuracy is the same.
+    train(tmp_path, epochs=epochs, front='max accuracy, min cross_entropy')
+    assert kept(tmp_path) == steps
+
+
+def test_a_front_of_what_is_not_measured_is_refused(tmp_path):
+  with pytest.raises(InputError, match="'epg', and validation has"):
+    train(tmp_path, front='max accuracy, max epg')
+  assert not (tmp_path / checkpoints.DIRECTORY).exists()
+
+
 def test_patience_ends_training(tmp_path, measured):
   measured('accuracy', [0.5, 0.75, 0.7, 0.7, 0.7, 0.9])
   result = train(tmp_path, epochs=6, patience=3, select='max accuracy')
