@@ -95,6 +95,11 @@ def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
   return found
 
 
+def of_pixels(columns: Iterable[str]) -> bool:
+  """Whether there are masks among columns, and not boxes alone."""
+  return any(column_lib.kind_of(n) == column_lib.MASK for n in columns)
+
+
 def has_masks(columns: Iterable[str]) -> bool:
   """Whether there are masks or boxes among columns."""
   return not {*columns}.isdisjoint(('masks', 'mask', 'boxes', 'box'))

@@ -14,6 +14,7 @@ from attribution.maskers import Masker
 from attribution.service import MapMaker
 from impactx_jax import methods
 from impactx_jax import user_files
+from impactx_jax.data.columns import Columns
 from impactx_jax.methods import base
 from impactx_jax.training import evaluator
 import jax
@@ -24,6 +25,22 @@ Network = tuple[methods.Method, dict[str, Any]]
 # Variables, images [N, H, W, C], classes [N] -> maps [N, H, W, C'].
 Explain = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
 PREFIX = '--config.attribution.'
+
+
+def answers(
+    network: Network, columns: Columns, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the logits [N, K], and the class that is answered first, [N].
+
+  Args:
+    network: The method, and its variables.
+    columns: Of the images.
+    batch_size: Examples a forward pass.
+  """
+  logits = evaluator.predict(
+      *network, columns, batch_size, attribution=False
+  ).logits
+  return logits, network[0].task.top(logits)
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,7 +10,6 @@ from attribution import model_fn
 from attribution.maskers import Masker
 from attribution.metrics import agreement
 from attribution.metrics import faithfulness
-from attribution.metrics import localisation
 from attribution.metrics.intervals import Values
 from impactx_jax import rng
 from impactx_jax import user_files
@@ -20,18 +19,16 @@ from impactx_jax.data import sources
 from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import controls
 from impactx_jax.evaluation import explaining
+from impactx_jax.evaluation import localising
 from impactx_jax.evaluation import randomisation
 from impactx_jax.evaluation.explaining import Explain
 from impactx_jax.evaluation.explaining import Network
 from impactx_jax.evaluation.measured import Measured
 from impactx_jax.evaluation.measured import region_of
-from impactx_jax.training import evaluator
 from ml_collections import ConfigDict
 import numpy as np
 from tqdm.auto import tqdm
 
-# After the name of the explainer: its map of A, laid over the network.
-OF_A = '_of_a'
 
 
 def measure(
@@ -57,7 +54,9 @@ def measure(
   method, variables = network
   columns = column_lib.sample(dataset.test, options.num_images, config.seed)
   images = column_lib.to_float(columns['image'])
-  logits, predicted = _answers(network, columns, options.batch_size)
+  logits, predicted = explaining.answers(
+      network, columns, options.batch_size
+  )
   masker = explaining.masker(config.attribution, dataset.train['image'])
   makers = explaining.compared(config, method, masker)
   num_classes = len(dataset.class_names)
@@ -85,13 +84,14 @@ def measure(
   )
   maps[controls.SWAPPED] = maps[own][partner]
   if classifier and not np.allclose(
-      _answers(classifier, columns, options.batch_size)[0], logits, atol=1e-4
+      explaining.answers(classifier, columns, options.batch_size)[0], logits,
+      atol=1e-4,
   ):
     of_a = explaining.reference(config.attribution, classifier[0])
     explain = explaining.explainer(
         classifier[0], config.attribution, masker, explainer=of_a
     )
-    maps[user_files.stem(of_a) + OF_A] = explain(
+    maps[user_files.stem(of_a) + localising.OF_A] = explain(
         classifier[1], images, predicted
     )
   curves, values = perturb(config, network, images, predicted, maps, masker)
@@ -107,10 +107,12 @@ def measure(
       config, network, columns, predicted, maps, makers
   )
   values |= likeness
+  share = None
   if mask is not None:
-    values |= localise(
-        config, dataset, network, columns, maps, makers | constants
+    values |= localising.measure(
+        config, dataset, network, columns, predicted, maps, makers | constants
     )
+    share = localising.share(columns, predicted, num_classes)
   for by_name in (*values.values(), curves):
     if controls.SWAPPED in by_name:
       swapped = by_name[controls.SWAPPED]
@@ -130,17 +132,8 @@ def measure(
       curves=curves,
       values=values,
       randomised_accuracy=accuracies,
+      mask_share=share,
   )
-
-
-def _answers(
-    network: Network, columns: Columns, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the logits [N, K], and the classes that are explained, [N]."""
-  logits = evaluator.predict(
-      *network, columns, batch_size, attribution=False
-  ).logits
-  return logits, network[0].task.top(logits)
 
 
 def perturb(
@@ -252,37 +245,4 @@ def close_look(
       ))
     for measure, compare, another in pairs:
       values.setdefault(measure, {})[name] = compare(own, another)
-  return values
-
-
-def localise(
-    config: ConfigDict,
-    dataset: sources.Dataset,
-    network: Network,
-    columns: Columns,
-    maps: dict[str, np.ndarray],
-    makers: dict[str, Explain],
-) -> Values:
-  """Measures EPG and IoU; the threshold is chosen on validation images."""
-  options = config.evaluation
-  held_out = column_lib.sample(
-      dataset.validation, options.num_images, config.seed
-  )
-  _, classes = _answers(network, held_out, options.batch_size)
-  images = column_lib.to_float(held_out['image'])
-  num_classes = len(dataset.class_names)
-  truth = masks.masks_of(held_out, classes, num_classes)
-  _, predicted = _answers(network, columns, options.batch_size)
-  objects = masks.masks_of(columns, predicted, num_classes)
-  values = {'epg': {}, 'iou': {}}
-  for name, own in maps.items():
-    # Another image's map is cut where the method's own is, and A's where the
-    # network's is.
-    maker = makers.get(
-        name.removesuffix(OF_A), makers[user_files.stem(config.method.name)]
-    )
-    found = maker(network[1], images, classes)
-    threshold = localisation.best_threshold(found, truth)
-    values['epg'][name] = localisation.epg(own, objects)
-    values['iou'][name] = localisation.iou(own, objects, threshold)
   return values

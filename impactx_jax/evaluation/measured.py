@@ -27,6 +27,8 @@ class Measured:
       all maps, nor all images.
     randomised_accuracy: Share of the images that the network answers rightly
       with its parameters shuffled, by the measure of likeness in `values`.
+    mask_share: Share of an image that its object's mask has, where data have
+      masks: the EPG of chance.
   """
 
   method: str
@@ -40,6 +42,7 @@ class Measured:
   curves: dict[str, np.ndarray]
   values: Values
   randomised_accuracy: dict[str, float]
+  mask_share: float | None = None
 
   def summary(self, options: ConfigDict, seed: int) -> dict[str, Any]:
     """Returns means and 95 % bootstrap intervals, JSON-compatible.
@@ -74,6 +77,7 @@ class Measured:
         'method': self.method,
         'accuracy': float(np.mean(self.right)),
         'randomised_accuracy': self.randomised_accuracy,
+        'mask_share': self.mask_share,
         'measures': each(self.values),
         # Paired, of each image.
         'differences': {

@@ -26,6 +26,16 @@ MEASURES = measured_maps.MEASURES | {
     'between_images': (
         "rank correlation with another image's map", '1: one map for all'
     ),
+    'iou_half': (
+        'IoU at half of the largest value', 'higher is better'
+    ),
+    'epg_true': (
+        'energy in the mask, a class that is there', 'higher is better'
+    ),
+    'iou_true': ('IoU, a class that is there', 'higher is better'),
+    'object_in_box': (
+        'energy on the object, of that in its box', 'higher is better'
+    ),
     'rank_correlation': ('rank correlation with Owen', 'higher: closer'),
     'cosine': ('cosine with Owen', 'higher: closer'),
     'relative_l2': ('distance to Owen', 'lower: closer'),
@@ -94,6 +104,10 @@ def titles(maps: dict[str, Any]) -> dict[str, tuple[str, str]]:
     maps: The part of `metrics.json` that is about maps.
   """
   found = dict(MEASURES)
+  if (share := maps.get('mask_share')) is not None:
+    found['epg'] = (
+        MEASURES['epg'][0], f'higher is better; chance: {share:.3f}'
+    )
   for measure, accuracy in maps['randomised_accuracy'].items():
     part = measure.partition(' of ')[2] or 'the network'
     found[measure] = (

@@ -205,7 +205,8 @@ def bright(columns):
 def test_masks_give_epg_and_iou(config, dataset, network, of_classes):
   def with_masks(columns):
     if not of_classes:
-      return {**columns, 'mask': bright(columns)[..., None]}
+      box = np.tile(np.float32([0, 0, 1, 1]), (len(columns['image']), 1))
+      return {**columns, 'mask': bright(columns)[..., None], 'box': box}
     # Of each class another one: the object of the explained class is bright.
     masks = np.repeat(~bright(columns)[..., None], 10, axis=-1)
     batch = {'image': columns['image'] / np.float32(255)}
@@ -220,12 +221,32 @@ def test_masks_give_epg_and_iou(config, dataset, network, of_classes):
       validation=with_masks(dataset.validation),
       train=with_masks(dataset.train),
   )
-  values = measure_maps.measure(config, masked, network).values
-  for name in ('epg', 'iou'):
-    assert values[name].keys() == {
-        'partition', 'impactx', 'input_x_gradient', 'random', 'mean_mask',
-        'swapped',
-    }
+  found = measure_maps.measure(config, masked, network)
+  values, names = found.values, {
+      'partition', 'impactx', 'input_x_gradient', 'random', 'mean_mask',
+  }
+  for name in ('epg', 'iou', 'iou_half'):
+    assert values[name].keys() == names | {'swapped'}
+  for name in ('epg_true', 'iou_true'):
+    assert values[name].keys() == names
+  assert 0.05 < found.mask_share < 0.5
+  right = found.predicted == found.labels
+  for name in names:
+    np.testing.assert_array_equal(
+        values['epg_true'][name][right], values['epg'][name][right]
+    )
+  if of_classes:  # Dark, where that is another class than the explained one.
+    random = values['epg_true']['random']
+    assert random[~right].mean() > 0.5 > random[right].mean()
+    assert 'object_in_box' not in values
+  else:  # The box is all of the image.
+    for name in names:
+      np.testing.assert_array_equal(
+          values['object_in_box'][name], values['epg'][name]
+      )
+  titles = page.titles(found.summary(config.evaluation, 0))
+  assert f'chance: {found.mask_share:.3f}' in titles['epg'][1]
+  assert values.keys() <= titles.keys()
   # Black pixels get nothing of it: all its energy is where there is light.
   assert values['epg']['input_x_gradient'].mean() > (
       values['epg']['random'].mean()
