@@ -112,7 +112,8 @@ def get_config(method: str = '') -> ConfigDict:
   config.model.dtype = 'float32'
 
   config.classifier = ConfigDict()
-  # Workdir whose classifier is A, instead of one trained here; the split into
+  # Workdir whose classifier is A, instead of one trained here, or in one the
+  # folder of a method that is such a network, DIR/guided; the split into
   # training and validation is then that of its seed. '': this one's.
   config.classifier.workdir = ''
   # Stage one, and the methods that train their classifier from the start:
@@ -158,7 +159,8 @@ def get_config(method: str = '') -> ConfigDict:
   config.attribution.classes_per_image = 1
   # Maps in one shard, which is what a killed run may lose.
   config.attribution.shard_size = 256
-  # Workdir whose classifier is explained, of any backbone; '': A itself.
+  # Workdir whose classifier is explained, of any backbone, or the folder of a
+  # method in one, such as DIR/guided; '': A itself.
   config.attribution.classifier = ''
   # Workdir whose maps are taken, instead of making them here; '': this one's.
   config.attribution.workdir = ''

@@ -24,6 +24,8 @@ KINDS = {
 
 # Of `config.method.maps`, what is asked of no network.
 OF_PICTURES = ('edges', 'mask')
+# What needs to know where the object is.
+OF_MASKS = ('masked', 'mask')
 
 
 def select(
@@ -132,15 +134,18 @@ def targets(
     int32 [N], the class whose map it is.
   """
   columns = _row_a_class(columns)
-  maps = losses.targets(
-      columns['map'][..., 0],
-      channels=options.map_channels,
-      cell=options.map_cell,
-      scaling=options.map_scaling,
-  )
-  training = columns['split'] == 'train'
+  training, spread = columns['split'] == 'train', np.float32(1)
+
+  def scaled(values):
+    return losses.targets(
+        values, channels=options.map_channels, cell=options.map_cell,
+        scaling=options.map_scaling,
+    ) / spread
+
+  maps = scaled(columns['map'][..., 0])
   if options.map_scaling == 'global_std':
-    maps = maps / (maps[training].std() or np.float32(1))
+    spread = maps[training].std() or np.float32(1)
+    maps = maps / spread
   about_maps = ('split', 'classes', 'base_value', 'full_value')
   kept = {k: v for k, v in columns.items() if k not in about_maps}
   parts = {
@@ -151,6 +156,9 @@ def targets(
       for split in np.unique(columns['split'])
   }
   train = parts['train']
+  if options.maps == 'masked':
+    real = columns['map'][training, ..., 0]
+    train['map'] = scaled(real * masks_of(train, real.shape[3], num_classes))
   if options.maps == 'shuffled':
     train['map'] = shuffled(train['map'], seed)
   if options.maps in OF_PICTURES:
@@ -229,8 +237,8 @@ def masks_of(columns: Columns, channels: int, num_classes: int) -> np.ndarray:
   found = masks.masks_of(columns, columns['explained'], num_classes)
   if found is None:
     raise InputError(
-        "config.method.maps is 'mask', and the data have no masks. Take "
-        '--config.method.maps=true_class.'
+        "config.method.maps is 'mask' or 'masked', and the data have neither "
+        'masks nor boxes. Take --config.method.maps=true_class.'
     )
   return np.repeat(found[..., None].astype(np.float32), channels, axis=-1)
 

@@ -17,7 +17,8 @@ from impactx_jax import bounds
 from impactx_jax import losses
 from impactx_jax import models
 from impactx_jax import tasks
-from impactx_jax.data import columns as column_lib
+from impactx_jax.data import maps as map_data
+from impactx_jax.data import masks
 from impactx_jax.methods import base
 from impactx_jax.models import impactx as networks
 import jax
@@ -267,12 +268,13 @@ def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for maps that D cannot have, of these data."""
   height, width = data['image_shape'][:2]
   options = config.method
-  kinds = map(column_lib.kind_of, data.get('columns', ()))
-  if options.maps == 'mask' and column_lib.MASK not in kinds:
+  if options.maps in map_data.OF_MASKS and not masks.has_masks(
+      data.get('columns', ())
+  ):
     raise InputError(
-        "config.method.maps is 'mask', and the data have no masks. Take "
-        '--config.method.maps=true_class, or data with masks, such as '
-        '--config.data.name=shapes/easy.'
+        f'config.method.maps is {options.maps!r}, and the data have neither '
+        'masks nor boxes. Take --config.method.maps=true_class, or data with '
+        'masks, such as --config.data.name=shapes/easy.'
     )
   cell = options.map_cell
   if height % cell or width % cell:

@@ -310,6 +310,7 @@ CONTROLS = {
     ),
     'impactx_random': METHOD.variant('IMPACTX, random maps', maps='random'),
     'impactx_edges': METHOD.variant('IMPACTX, edges', maps='edges'),
+    'impactx_masked': METHOD.variant('IMPACTX, masked maps', maps='masked'),
     'impactx_mask': METHOD.variant('IMPACTX, true masks', maps='mask'),
     'impactx_distilled': METHOD.variant(
         'IMPACTX, λ = 0, distilled', lambda_=0.0, distillation=1.0

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 M_OUTPUTS = ('logits', 'features')
-MAPS = ('true_class', 'shuffled', 'random', 'other_class', 'edges', 'mask')
+MAPS = (
+    'true_class', 'masked', 'shuffled', 'random', 'other_class', 'edges', 'mask'
+)
 FROZEN = 'classifier'  # The collection that holds M's variables.
 # Of every branch that learns from maps.
 OPTIONS = {
@@ -22,9 +24,10 @@ OPTIONS = {
     'm_output': 'logits',
     # Size of LEP's code z.
     'lep_units': 512,
-    # Which maps are learned: of the 'true_class' or, as controls, 'shuffled'
+    # Which maps are learned: of the 'true_class', or 'masked', what of them is
+    # on the object, of data with masks or boxes; as controls 'shuffled'
     # (another example's), 'random' (noise of the same scale), 'other_class'; or
-    # the picture's 'edges', or the object's true 'mask', of data that have one.
+    # the picture's 'edges', or the object's true 'mask' or box itself.
     'maps': 'true_class',
     # Scaling of each map before the MSE: 'max_abs', 'global_std', 'pixels'
     # (their number: the mean is then f(x) - f(hidden)) or 'none'.

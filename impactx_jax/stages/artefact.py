@@ -125,6 +125,34 @@ def trained(workdir: epath.Path, name: str, config: ConfigDict) -> Artefact:
   return Artefact(workdir / folder, config, sections, SUMMARY)
 
 
+def network(
+    path: epath.PathLike, config: ConfigDict | None, flag: str
+) -> Artefact:
+  """Returns the trained network that a path names.
+
+  Args:
+    path: A workdir, whose classifier it is, or in one the folder of a method.
+    config: With which the classifier is wanted; None for its own.
+    flag: The flag that gave the path.
+
+  Raises:
+    InputError: if nothing was run there.
+  """
+  home = open_workdir(path, flag)
+  if home.name != CLASSIFIER and (home / SUMMARY).exists():
+    return Artefact(home, configs.read(home), METHOD_SECTIONS, SUMMARY)
+  folder = home if home.name == CLASSIFIER else home / CLASSIFIER
+  if config is None:
+    places = [p for p in (folder, home) if (p / configs.CONFIG).exists()]
+    if not places:
+      raise InputError(
+          f'Nothing was run in {home}. Give the workdir of a run with '
+          f'{flag}=DIR, or the folder of a method trained there.'
+      )
+    config = configs.read(places[0])
+  return Artefact(folder, config, DATA_SECTIONS, SUMMARY)
+
+
 def maps(workdir: epath.Path, kind: str, config: ConfigDict) -> Artefact:
   """Returns attribution maps, of a kind in `data.maps.KINDS`."""
   return Artefact(

@@ -17,6 +17,7 @@ from impactx_jax.methods import base
 from impactx_jax.stages import artefact
 from impactx_jax.stages import checks
 from impactx_jax.stages import configs
+from impactx_jax.stages import trained
 from impactx_jax.stages.artefact import Artefact
 from ml_collections import ConfigDict
 
@@ -87,15 +88,17 @@ def resolve(config: ConfigDict | None, workdir: epath.PathLike) -> Run:
     config = configs.read(workdir)
   checks.check(config)
   config = configs.with_absolute_paths(config)
-  home, home_config = _other(config, workdir, 'classifier')
-  maps_home, maps_config = _other(config, workdir, 'attribution')
-  classifier = artefact.trained(home, methods.BASELINE, home_config)
+  maps_home, maps_config = _home_of_maps(config, workdir)
+  classifier = artefact.trained(workdir, methods.BASELINE, config)
+  if config.classifier.workdir:
+    classifier = artefact.network(
+        config.classifier.workdir, None, '--config.classifier.workdir'
+    )
   explained = classifier
   if config.attribution.classifier:
-    teacher = artefact.open_workdir(
-        config.attribution.classifier, '--config.attribution.classifier'
+    explained = artefact.network(
+        config.attribution.classifier, config, '--config.attribution.classifier'
     )
-    explained = artefact.trained(teacher, methods.BASELINE, config)
   kind = map_kind(config)
   run = Run(
       config=config,
@@ -104,7 +107,7 @@ def resolve(config: ConfigDict | None, workdir: epath.PathLike) -> Run:
       explained=explained,
       kind=kind,
       maps=artefact.maps(maps_home, kind, maps_config) if kind else None,
-      seed=home_config.seed,
+      seed=classifier.config.seed,
   )
   _check_artefacts(run, maps_home)
   return run
@@ -117,19 +120,15 @@ def map_kind(config: ConfigDict) -> str:
   return methods.find(name).maps(options)
 
 
-def _other(
-    config: ConfigDict, workdir: epath.Path, section: str
+def _home_of_maps(
+    config: ConfigDict, workdir: epath.Path
 ) -> tuple[epath.Path, ConfigDict]:
-  """Returns the workdir that a section names, or this one, and its config."""
-  path, flag = config[section].workdir, f'--config.{section}.workdir'
+  """Returns the workdir whose maps are taken, or this one, and its config."""
+  path, flag = config.attribution.workdir, '--config.attribution.workdir'
   if not path:
     return workdir, config
   home = artefact.open_workdir(path, flag)
-  made = {
-      'classifier': (artefact.CLASSIFIER,),
-      'attribution': tuple(map_data.KINDS.values()),
-  }
-  for folder in (*(home / name for name in made[section]), home):
+  for folder in (*(home / name for name in map_data.KINDS.values()), home):
     if (folder / configs.CONFIG).exists():
       return home, configs.read(folder)
   raise InputError(
@@ -140,6 +139,8 @@ def _other(
 def _check_artefacts(run: Run, maps_home: epath.Path) -> None:
   """Refuses artefacts that were begun with another config than is wanted."""
   config = run.config
+  if run.classifier.directory.name != artefact.CLASSIFIER:
+    _check_like_a(run.classifier)
   if run.trains_classifier:
     run.classifier.check()
   elif differing := configs.differences(
@@ -174,6 +175,22 @@ def _check_artefacts(run: Run, maps_home: epath.Path) -> None:
       ) from error
   for name in run.method_names():
     run.trained(name).check()
+
+
+def _check_like_a(named: Artefact) -> None:
+  """Refuses a method's network in the place of A that is another network."""
+  name = named.config.method.name
+  problem = trained.problem_of(named.load()['data'])
+  a, method = (
+      methods.create(n, named.config, problem) for n in (methods.BASELINE, name)
+  )
+  scratch = methods.find(name).from_scratch
+  if method.shapes(None if scratch else a.shapes()) != a.shapes():
+    raise InputError(
+        f'{named.directory} is a network of {name}, which has other parameters '
+        'than A. Name a workdir, or the folder of a method that trains A '
+        'itself, such as guided, with --config.classifier.workdir=DIR.'
+    )
 
 
 def dataset(run: Run) -> sources.Dataset:

@@ -236,5 +236,28 @@ def test_the_objects_masks_may_be_the_maps():
       maps.targets(columns, real, 0)['validation']['map'],
   )
   del columns['mask']
-  with pytest.raises(InputError, match='no masks.*maps=true_class'):
+  with pytest.raises(InputError, match='neither masks.*maps=true_class'):
     maps.targets(columns, options, 0)
+
+
+@pytest.mark.parametrize('scaling', ['none', 'max_abs', 'global_std'])
+def test_masked_maps_are_the_maps_where_the_object_is(scaling):
+  columns = many_records()
+  columns['mask'] = np.zeros((46, 16, 16, 1), np.uint8)
+  columns['mask'][:, 4:8, 2:9] = 255
+  found = maps.targets(
+      columns, options(map_scaling=scaling, maps='masked'), seed=0
+  )
+  plain = maps.targets(columns, options(map_scaling=scaling), seed=0)
+  np.testing.assert_array_equal(
+      found['validation']['map'], plain['validation']['map']
+  )
+  inside = plain['train']['map'] * (columns['mask'][:40] > 0)
+  if scaling == 'max_abs':  # Of what is left.
+    inside = inside / abs(inside).max(axis=(1, 2, 3), keepdims=True)
+  np.testing.assert_allclose(found['train']['map'], inside, rtol=1e-5)
+
+
+def test_without_masks_no_map_is_masked():
+  with pytest.raises(InputError, match='neither masks nor boxes'):
+    maps.targets(many_records(), options(maps='masked'), seed=0)

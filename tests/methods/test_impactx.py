@@ -229,9 +229,11 @@ def test_a_teachers_probabilities_may_be_learned():
   )
 
 
-def test_masks_are_refused_where_there_are_none():
-  config = make_config(maps='mask')
+@pytest.mark.parametrize('maps', ['mask', 'masked'])
+def test_masks_are_refused_where_there_are_none(maps):
+  config = make_config(maps=maps)
   data = {'image_shape': (32, 32, 3), 'columns': ['image', 'label']}
-  with pytest.raises(InputError, match='no masks.*maps=true_class'):
+  with pytest.raises(InputError, match='neither masks nor.*=true_class'):
     decoding.check_data(config, data)
-  decoding.check_data(config, data | {'columns': ['image', 'mask']})
+  for column in ('mask', 'boxes'):
+    decoding.check_data(config, data | {'columns': ['image', column]})

@@ -25,6 +25,7 @@ CONTROLS = {
     'impactx_other_class': {'maps': 'other_class'},
     'impactx_edges': {'maps': 'edges'},
     'impactx_mask': {'maps': 'mask'},
+    'impactx_masked': {'maps': 'masked'},
     'impactx_distilled': {'lambda_': 0.0, 'distillation': 1.0},
     'impactx_single_stage_lambda0': {'lambda_': 0.0},
     'baseline_matched_flops': {'matched': 'flops'},

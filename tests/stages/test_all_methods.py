@@ -14,8 +14,8 @@ from tests.table_fixtures import read_json
 no_work = table_fixtures.no_work
 # The digits have no masks, and no groups.
 WITHOUT = (
-    'impactx_mask', 'baseline_augmented', 'baseline_balanced',
-    'baseline_cropped',
+    'impactx_mask', 'impactx_masked', 'baseline_augmented',
+    'baseline_balanced', 'baseline_cropped',
 )
 METHODS = {
     name: spec for name, spec in methods.METHODS.items()
