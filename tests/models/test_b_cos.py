@@ -15,10 +15,13 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.models import variants_fixtures
 from tests.models.variants_fixtures import CLASSES
 from tests.models.variants_fixtures import make
 from tests.models.variants_fixtures import make_images
 
+one_block = variants_fixtures.one_block
+pytestmark = pytest.mark.usefixtures('one_block')
 RNG = np.random.default_rng(0)
 
 

@@ -12,9 +12,12 @@ from tests.methods.methods_fixtures import make_batch
 from tests.methods.methods_fixtures import make_config
 from tests.methods.methods_fixtures import make_method
 from tests.methods.methods_fixtures import predict
+from tests.models import variants_fixtures
 from tests.models.variants_fixtures import make
 from tests.models.variants_fixtures import make_images
 from tests.models.variants_fixtures import model_config
+
+one_block = variants_fixtures.one_block
 
 
 @pytest.mark.parametrize(('variant', 'size'), [
@@ -82,6 +85,7 @@ METHODS = (
     ('impactx', 'x_dnn'), ('abn', 'x_dnn'), ('impactx', 'b_cos'),
     ('abn', 'b_cos'), ('explainer', 'b_cos'),
 ])
+@pytest.mark.usefixtures('one_block')
 def test_every_method_trains_a_step_with_it(name, variant):
   config = make_config('impactx' if name == 'baseline' else name)
   config.model = model_config('resnet20', variant, width=0.125)

@@ -15,10 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.models import variants_fixtures
 from tests.models.variants_fixtures import NETWORKS
 from tests.models.variants_fixtures import make
 from tests.models.variants_fixtures import make_images
 from tests.models.variants_fixtures import model_config
+
+one_block = variants_fixtures.one_block
+pytestmark = pytest.mark.usefixtures('one_block')
 
 
 def moved(variables):

@@ -2,7 +2,9 @@
 
 from impactx_jax import models
 from impactx_jax.configs import common
+from impactx_jax.models import resnet
 import jax
+import pytest
 
 NETWORKS = [
     (name, variant)
@@ -11,6 +13,15 @@ NETWORKS = [
     if len(backbone.variants) > 1
 ]
 CLASSES = 4
+
+
+@pytest.fixture
+def one_block(monkeypatch):
+  """Leaves one block a stage of ResNet-20, which compiles three times faster.
+
+  For what holds of any depth.
+  """
+  monkeypatch.setattr(resnet, 'BLOCKS', 1)
 
 
 def model_config(name, variant, **changes):
