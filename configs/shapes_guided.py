@@ -23,5 +23,5 @@ def get_config():
   config.method.training.epochs = 15
   config.method.training.schedule = 'constant'
   config.method.training.learning_rate = 1e-4
-  config.method.training.front = 'max f1, max epg, max iou'
+  config.method.training.front = 'max f1, max guided_epg, max guided_iou'
   return config

@@ -1,10 +1,11 @@
 """The command `impactx-front`: the best of many runs by several measures."""
 
 from absl import flags
+from attribution.errors import InputError
 from impactx_jax.commands import cli
 
 USAGE = """
-impactx-front --workdir=DIR [--by=FIELD]
+impactx-front --workdir=DIR [--by=FIELD] [--data_dir=DATA_DIR]
 
 Joins the fronts of the runs in a folder, such as a sweep of λ': the epochs that
 no other one is better than on the validation images, by the measures that the
@@ -16,13 +17,20 @@ DIR/front.json and DIR/front.png.
 BY = flags.DEFINE_string(
     'by', '', 'A field whose values have a front each, as a sweep names it.'
 )
+DATA_DIR = flags.DEFINE_string(
+    'data_dir', '', 'Where the data are now, if they have moved.'
+)
 
 
 def _front(config, workdir: str) -> None:
   from impactx_jax.experiments import fronts
 
-  del config  # The runs have theirs.
-  fronts.run(workdir, BY.value)
+  if config is not None:
+    raise InputError(
+        'The runs in --workdir have configs of their own: leave out --config. '
+        'Data that have moved are named with --data_dir=DIR.'
+    )
+  fronts.run(workdir, BY.value, DATA_DIR.value)
 
 
 def run() -> None:

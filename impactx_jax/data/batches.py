@@ -16,9 +16,9 @@ def training_epoch(
 ) -> Iterator[Batch]:
   """Yields one shuffled epoch; what does not fill a batch is left out.
 
-  An epoch has every example once, or, where the columns say with `share` that
-  some are to be seen more often than others, as many examples, each as often
-  as its share, rounded up or down.
+  An epoch has every example once, or, where the columns say with
+  `sampling_share` that some are to be seen more often than others, as many
+  examples, each as often as its share, rounded up or down.
 
   Args:
     columns: Of the training split.
@@ -58,9 +58,11 @@ def drawn(shares: np.ndarray, generator: np.random.Generator) -> np.ndarray:
   Returns:
     int [N], ascending; all rows where the shares are equal.
   """
-  edges = np.cumsum(shares, dtype=np.float64)
-  points = (np.arange(len(edges)) + generator.random()) / len(edges)
-  return np.searchsorted(edges / edges[-1], points, side='right')
+  count, edges = len(shares), np.cumsum(shares, dtype=np.float64)
+  # Without what rounding leaves, by which a row could be seen twice.
+  edges = np.round(edges * (count / edges[-1]), 9)
+  points = np.minimum(np.arange(count) + generator.random(), count - 1e-6)
+  return np.searchsorted(edges, points, side='right')
 
 
 def evaluation_pass(columns: Columns, *, batch_size: int) -> Iterator[Batch]:

@@ -33,7 +33,7 @@ _KINDS = {
 }
 GROUP = 'group'  # Of which every group's accuracy is measured.
 # How often an example is seen in an epoch, to the others: see `batches`.
-SHARE = 'share'
+SHARE = 'sampling_share'
 _TEXT = ('id', 'split', 'file_digest')
 # What batches and shards have of their own.
 RESERVED = (

@@ -67,8 +67,8 @@ def annotate(
 
   Returns:
     The columns without other boxes and masks, and with `annotated` float32
-    [N]; of a control, what is in the place of each mask or box. With `share`
-    where images with a mask are to be seen more often.
+    [N]; of a control, what is in the place of each mask or box. With
+    `sampling_share` where images with a mask are to be seen more often.
 
   Raises:
     InputError: for masks or boxes that do not fit, or a share that leaves no

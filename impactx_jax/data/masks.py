@@ -18,6 +18,9 @@ from impactx_jax.data.sources import Dataset
 import numpy as np
 
 
+_BOXES, _MASKS = ('boxes', 'box'), ('masks', 'mask')
+
+
 def mean_mask(dataset: Dataset, seed: int) -> np.ndarray | None:
   """Returns the mean mask of the training objects, float32 [H, W, 1].
 
@@ -95,14 +98,19 @@ def of_batch(batch: dict[str, Any], by: str, dilation: float = 0.0) -> Any:
   return found
 
 
-def of_pixels(columns: Iterable[str]) -> bool:
+def has_masks(columns: Iterable[str]) -> bool:
   """Whether there are masks among columns, and not boxes alone."""
   return any(column_lib.kind_of(n) == column_lib.MASK for n in columns)
 
 
-def has_masks(columns: Iterable[str]) -> bool:
-  """Whether there are masks or boxes among columns."""
-  return not {*columns}.isdisjoint(('masks', 'mask', 'boxes', 'box'))
+def has_objects(columns: Iterable[str]) -> bool:
+  """Whether `masks_of` finds objects in columns: by masks, or boxes."""
+  return has_masks(columns) or not {*columns}.isdisjoint(_BOXES)
+
+
+def can_guide(columns: Iterable[str]) -> bool:
+  """Whether `of_batch` finds where to look in columns."""
+  return not {*columns}.isdisjoint(_BOXES + _MASKS)
 
 
 def column_of(columns: Iterable[str], by: str, data_name: str = '') -> str:
@@ -116,8 +124,7 @@ def column_of(columns: Iterable[str], by: str, data_name: str = '') -> str:
   Raises:
     InputError: if there are neither.
   """
-  boxes, masks = ('boxes', 'box'), ('masks', 'mask')
-  order = boxes + masks if by == 'boxes' else masks + boxes
+  order = _BOXES + _MASKS if by == 'boxes' else _MASKS + _BOXES
   names = {*columns}
   for name in order:
     if name in names:

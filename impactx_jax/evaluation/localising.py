@@ -60,9 +60,9 @@ def measure(
       masks.masks_of(columns, k, num_classes) for k in (predicted, there)
   )
   boxes = None
-  if masks.of_pixels(columns):
+  if masks.has_masks(columns):
     boxes = masks.masks_of(
-        {n: c for n, c in columns.items() if not masks.of_pixels([n])},
+        {n: c for n, c in columns.items() if not masks.has_masks([n])},
         predicted, num_classes,
     )
   values: Values = {}
@@ -97,7 +97,9 @@ def measure(
   return values
 
 
-def share(columns: Columns, classes: np.ndarray, num_classes: int) -> float:
+def mask_share(
+    columns: Columns, classes: np.ndarray, num_classes: int
+) -> float:
   """Returns the share of an image that its mask has: the EPG of chance."""
   found = masks.masks_of(columns, classes, num_classes)
   return float(found[found.any(axis=(1, 2))].mean()) if found.any() else 0.0

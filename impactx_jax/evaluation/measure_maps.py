@@ -112,7 +112,7 @@ def measure(
     values |= localising.measure(
         config, dataset, network, columns, predicted, maps, makers | constants
     )
-    share = localising.share(columns, predicted, num_classes)
+    share = localising.mask_share(columns, predicted, num_classes)
   for by_name in (*values.values(), curves):
     if controls.SWAPPED in by_name:
       swapped = by_name[controls.SWAPPED]

@@ -28,7 +28,7 @@ def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
 def balance(
     columns: Columns, config: ConfigDict, data: dict[str, Any]
 ) -> Columns:
-  """Adds `share`, so that an epoch has as many images of each group.
+  """Adds `sampling_share`, so that an epoch has as many images of each group.
 
   Args:
     columns: Of the training split, with `group` int [N].

@@ -268,7 +268,7 @@ def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for maps that D cannot have, of these data."""
   height, width = data['image_shape'][:2]
   options = config.method
-  if options.maps in map_data.OF_MASKS and not masks.has_masks(
+  if options.maps in map_data.OF_MASKS and not masks.has_objects(
       data.get('columns', ())
   ):
     raise InputError(

@@ -120,11 +120,12 @@ def pointing(
     num_classes: K.
 
   Returns:
-    `epg` (equation 2; 0 of a map without positive relevance) and `iou`, of what
-    is above the middle of each map's positive range, as sums over an image's
-    classes and their number; nothing where there are no masks.
+    `guided_epg` (equation 2; 0 of a map without positive relevance) and
+    `guided_iou`, of what is above the middle of each map's positive range, as
+    sums over an image's classes and their number; nothing where there are no
+    masks.
   """
-  if not mask_lib.has_masks(batch):
+  if not mask_lib.can_guide(batch):
     return {}
   masks = mask_lib.of_batch(batch, options.mask_source).astype(jnp.float32)
   images, truth = batch['image'], batch[labels]
@@ -135,7 +136,11 @@ def pointing(
     there = truth > 0
   masks = jnp.broadcast_to(masks, (*masks.shape[:3], classes.shape[1]))
   there = there * masks.any(axis=(1, 2))
-  found = jnp.maximum(resized(maps(images, classes), images.shape[1:3]), 0)
+  found = jax.lax.map(  # One by one, for the memory of many classes.
+      lambda k: maps(images, k[:, None])[..., 0], classes.T
+  )
+  found = resized(jnp.moveaxis(found, 0, 3), images.shape[1:3])
+  found = jnp.maximum(found, 0)
   total = found.sum(axis=(1, 2))
   inside = (found * masks).sum(axis=(1, 2))
   epg = inside / jnp.where(total > losses.EMPTY, total, 1)
@@ -145,8 +150,8 @@ def pointing(
   iou = (above * masks).sum(axis=(1, 2)) / jnp.maximum(either, 1)
   count = there.sum(axis=1)
   return {
-      'epg': ((epg * there).sum(axis=1), count),
-      'iou': ((iou * there).sum(axis=1), count),
+      'guided_epg': ((epg * there).sum(axis=1), count),
+      'guided_iou': ((iou * there).sum(axis=1), count),
   }
 
 

@@ -39,7 +39,7 @@ def summary(metrics: dict[str, Any]) -> str:
   if 'group_accuracy' in metrics:
     text += '\n\nAccuracy % of each group\n\n' + table(*groups(metrics))
   if 'front' in metrics:
-    text += '\n\nThe front, chosen on validation, % of test (of validation)\n\n'
+    text += '\n\nThe front, chosen on validation: test (validation)\n\n'
     text += table(*front(metrics['front']))
   if 'maps' not in metrics:
     return text
@@ -151,22 +151,22 @@ def front(
   """Returns what the networks of fronts come to: header and rows.
 
   Args:
-    fronts: By network, its points, with `epoch`, 'validation/NAME' and
-      'test/NAME'.
+    fronts: By network, its points, with `epoch` and the same 'validation/NAME'
+      and 'test/NAME'.
   """
-  above, beside = figures.front_axes(next(iter(fronts.values())))
-  names = [above, *beside]
+  measures = figures.front_measures(next(iter(fronts.values()))[0])
   rows = [
       [
           figures.title_of(network), point['epoch'],
           *(
-              f'{100 * point[f"test/{name}"]:.1f} '
-              f'({100 * point[f"validation/{name}"]:.1f})' for name in names
+              f'{scale * point[f"test/{name}"]:.{2 - (scale > 1)}f} '
+              f'({scale * point[f"validation/{name}"]:.{2 - (scale > 1)}f})'
+              for name, (_, scale) in measures.items()
           ),
       ]
       for network, points in fronts.items() for point in points
   ]
-  return ['', 'epoch', *(figures.FRONT_TITLES[name] for name in names)], rows
+  return ['', 'epoch', *(title for title, _ in measures.values())], rows
 
 
 def _maps(found: dict[str, Any]) -> str:

@@ -18,9 +18,10 @@ COLOURS = (
     '#000000', '#999999',
 )
 STYLES = ('-', '--', '-.', ':')
-FRONT_TITLES = {
-    'accuracy': 'accuracy', 'f1': 'F1', 'epg': 'EPG', 'iou': 'IoU',
-    'cross_entropy': 'cross-entropy',
+# Measures of a front that are shares.
+SHARES = {
+    'accuracy': 'accuracy', 'f1': 'F1', 'guided_epg': 'EPG of the guided map',
+    'guided_iou': 'IoU of the guided map',
 }
 CONTROLS = {
     'swapped': 'own map, another image',
@@ -148,17 +149,13 @@ def training(histories: dict[str, Sequence[dict[str, float]]]) -> figure.Figure:
   return picture
 
 
-def front_axes(points: Sequence[dict[str, float]]) -> tuple[str, list[str]]:
-  """Returns what a front is drawn over: of the classes, and of the maps.
-
-  Args:
-    points: With 'test/NAME', alike.
-  """
-  names = {name.partition('/')[2] for name in points[0] if '/' in name}
-  pointing = [name for name in ('epg', 'iou') if name in names]
-  return (
-      'f1' if 'f1' in names else 'accuracy', pointing or ['cross_entropy']
-  )
+def front_measures(point: dict[str, float]) -> dict[str, tuple[str, float]]:
+  """Returns the title and the scale of each measure of a front's point."""
+  names = [n.removeprefix('test/') for n in point if n.startswith('test/')]
+  return {
+      name: (f'{SHARES[name]}, %', 100.0) if name in SHARES else (name, 1.0)
+      for name in names
+  }
 
 
 def front(
@@ -167,9 +164,12 @@ def front(
   """Draws where the networks of fronts are on the test split.
 
   Args:
-    fronts: By network, its points, with 'test/NAME'; there is one at least.
+    fronts: By network, its points, one at least, with the same 'test/NAME':
+      the first of these is drawn over each of the others.
   """
-  above, beside = front_axes(next(iter(fronts.values())))
+  measures = front_measures(next(iter(fronts.values()))[0])
+  above, *beside = measures
+  (title_above, scale_above) = measures[above]
   picture = figure.Figure(
       figsize=(4.4 * len(beside) + 1.8, 3.6), layout='constrained'
   )
@@ -178,17 +178,17 @@ def front(
   ):
     for i, (network, points) in enumerate(fronts.items()):
       found = sorted(
-          (point[f'test/{name}'], point[f'test/{above}']) for point in points
+          (measures[name][1] * point[f'test/{name}'],
+           scale_above * point[f'test/{above}'])
+          for point in points
       )
       axes.plot(
-          *(100 * np.array(found).T), ':' + 'os^Dv<>p'[i % 8], markersize=5,
+          *np.array(found).T, ':' + 'os^Dv<>p'[i % 8], markersize=5,
           color=COLOURS[i % len(COLOURS)], label=title_of(network),
       )
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(alpha=0.25)
-    axes.set(
-        xlabel=f'{FRONT_TITLES[name]}, %', ylabel=f'{FRONT_TITLES[above]}, %'
-    )
+    axes.set(xlabel=measures[name][0], ylabel=title_above)
   axes.legend(
       frameon=False, fontsize=9, loc='center left', bbox_to_anchor=(1, 0.5)
   )

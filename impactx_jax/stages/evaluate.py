@@ -11,6 +11,7 @@ from impactx_jax import parallel
 from impactx_jax import user_files
 from impactx_jax.data import maps as map_data
 from impactx_jax.data import sources
+from impactx_jax.data.columns import Columns
 from impactx_jax.evaluation import accuracy
 from impactx_jax.evaluation import explaining
 from impactx_jax.evaluation import guard
@@ -27,6 +28,7 @@ from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 from impactx_jax.stages.runs import Run
 from impactx_jax.training import evaluator
+from impactx_jax.training import history
 import jax
 import numpy as np
 
@@ -89,15 +91,15 @@ def measure(
   """
   tests = {short: test(run, name) for short, name in names.items()}
   report.begin(run.config)
-  name, dataset = run.config.method.name, run_lib.dataset(run)
+  dataset = run_lib.dataset(run)
   metrics = {'data': dataset.fingerprint()} | {
       measure: {name: found[measure] for name, found in tests.items()}
       for measure in tests[methods.BASELINE]
-      if measure not in ('label', 'predicted', 'correct', 'digest')
+      if measure not in ('label', 'predicted', 'correct', 'digest', 'front')
   }
-  fronts = {n: found['front'] for n, found in tests.items() if 'front' in found}
-  if fronts:
-    metrics['front'] = fronts
+  name = run.config.method.name
+  if front := tests[user_files.stem(name)].get('front'):
+    metrics['front'] = {user_files.stem(name): front}
   network, measured = trained.restore(run.trained(name)), None
   if has_maps(network, dataset):
     other = _other_seed(run)
@@ -163,13 +165,7 @@ def test(run: Run, name: str) -> dict[str, Any]:
     if found['digest'] == summary['digest']:
       return found | fit
   method, variables = trained.restore(result)
-  dataset = run_lib.dataset(run)
-  columns = dataset.test
-  if 'map' in method.inputs:
-    maps = maps_stage.read_maps(run, dataset.fingerprint())
-    columns = map_data.targets(
-        maps, result.config.method, run.config.seed
-    )['test']
+  dataset, columns = run_lib.dataset(run), _test_columns(run, name, method)
   found = accuracy.test(
       method, variables, columns, run.config.evaluation.batch_size,
       dataset.group_names,
@@ -179,6 +175,17 @@ def test(run: Run, name: str) -> dict[str, Any]:
   if parallel.is_main_process():
     files.write_json(path, found)
   return found | fit
+
+
+def _test_columns(run: Run, name: str, method: methods.Method) -> Columns:
+  """Returns the test split, with its maps for a method that needs them."""
+  dataset = run_lib.dataset(run)
+  if 'map' not in method.inputs:
+    return dataset.test
+  maps = maps_stage.read_maps(run, dataset.fingerprint())
+  return map_data.targets(
+      maps, run.trained(name).config.method, run.config.seed
+  )['test']
 
 
 def of_front(
@@ -192,18 +199,24 @@ def of_front(
     point: Of the front, as the run's summary has it.
 
   Returns:
-    `epoch` (from 1), `step`, and what was measured, by 'validation/NAME' and
-    'test/NAME'.
+    `epoch` (from 1), `step`, and each measure of the front, in its order, by
+    'validation/NAME' and 'test/NAME'.
   """
-  method, variables = trained.restore(run.trained(name), point['step'])
+  result = run.trained(name)
+  method, variables = trained.restore(result, point['step'])
   measured = evaluator.measure(
-      method, variables, run_lib.dataset(run).test,
-      run.config.evaluation.batch_size,
+      method, variables, _test_columns(run, name, method),
+      run.config.evaluation.batch_size, further=True,
   )
-  return {
-      n: x for n, x in point.items()
-      if n in ('epoch', 'step') or n.startswith('validation/')
-  } | {f'test/{n}': x for n, x in measured.items()}
+  selects = history.parse_front(
+      result.config[methods.find(name).section].training.front, 'front'
+  )
+  found = {n: point[n] for n in ('epoch', 'step')}
+  for select in selects:
+    measure = select.measure
+    found[f'validation/{measure}'] = point[f'validation/{measure}']
+    found[f'test/{measure}'] = measured[measure]
+  return found
 
 
 def _guard(

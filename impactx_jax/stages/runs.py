@@ -107,7 +107,7 @@ def resolve(config: ConfigDict | None, workdir: epath.PathLike) -> Run:
       explained=explained,
       kind=kind,
       maps=artefact.maps(maps_home, kind, maps_config) if kind else None,
-      seed=classifier.config.seed,
+      seed=_split_seed(classifier),
   )
   _check_artefacts(run, maps_home)
   return run
@@ -118,6 +118,21 @@ def map_kind(config: ConfigDict) -> str:
   name = config.method.name
   options = methods.config_of(name, config).method
   return methods.find(name).maps(options)
+
+
+def _split_seed(classifier: Artefact) -> int:
+  """Returns the seed of the split that a network in A's place was trained on.
+
+  A method's network was trained on the split of its own run's A.
+  """
+  config, flag = classifier.config, '--config.classifier.workdir'
+  if classifier.directory.name != artefact.CLASSIFIER and (
+      config.classifier.workdir
+  ):
+    return _split_seed(
+        artefact.network(config.classifier.workdir, None, flag)
+    )
+  return config.seed
 
 
 def _home_of_maps(

@@ -25,6 +25,7 @@ from impactx_jax.training import evaluator
 from impactx_jax.training import history as history_lib
 from impactx_jax.training import loop
 import jax
+from ml_collections import ConfigDict
 
 
 def train(
@@ -53,10 +54,15 @@ def train(
   method = methods.create(name, config, problem)
   method.shapes(classifier)  # What cannot be made must leave nothing behind.
   result.begin(run.config)
+  training = config[section].training
+  if name == methods.BASELINE and (
+      methods.find(run.config.method.name).section == section
+  ):
+    training = _with_own_front(training, method, columns['validation'])
   history = loop.train(
       method,
       columns,
-      training=config[section].training,
+      training=training,
       section=section,
       seed=run.config.seed,
       directory=result.directory,
@@ -66,7 +72,7 @@ def train(
   )
   best = history.best_epoch
   front = history_lib.front(history.epochs, history_lib.parse_front(
-      config[section].training.front, f'--config.{section}.training.front'
+      training.front, f'--config.{section}.training.front'
   ))
   variables = checkpoints.restore_variables(
       result.directory, best['step'], method.shapes(classifier)
@@ -112,6 +118,21 @@ def train(
         'nothing in it to explain. Train it longer (training.epochs), or with '
         'another learning rate.', result.directory,
     )
+
+
+def _with_own_front(
+    training: ConfigDict, method: methods.Method, validation: Columns
+) -> ConfigDict:
+  """Leaves out a front of what A does not measure: it is another method's."""
+  selects = history_lib.parse_front(
+      training.front, '--config.classifier.training.front'
+  )
+  measured = evaluator.measures_of(method, method.shapes(), validation, True)
+  if {one.measure for one in selects} <= measured:
+    return training
+  training = training.copy_and_resolve_references()
+  training.front = ''
+  return training
 
 
 def _fit_to_maps(

@@ -18,9 +18,16 @@ SELF_EXPLAINED = 512
 
 
 def batch_measures(
-    method: Method, variables: Any, batch: dict[str, jax.Array]
+    method: Method, variables: Any, batch: dict[str, jax.Array],
+    further: bool = False,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
   """Returns each example's part in every measure.
+
+  Args:
+    method: With its variables.
+    variables: Of the method.
+    batch: As `batches.evaluation_pass` gives it.
+    further: Whether the method's own `measures` are among them.
 
   Returns:
     {name: (values, counts)}, [B] both, 0 where the example's weight is 0: the
@@ -28,7 +35,7 @@ def batch_measures(
   """
   prediction = method.predict(variables, batch)
   found = method.task.measures(prediction.logits, batch)
-  if method.measures:
+  if further and method.measures:
     found |= method.measures(variables, batch)
   if 'map' in batch and prediction.attribution is not None:
     own = prediction.attribution
@@ -44,7 +51,12 @@ def batch_measures(
 
 
 def measure(
-    method: Method, variables: Any, columns: Columns, batch_size: int
+    method: Method,
+    variables: Any,
+    columns: Columns,
+    batch_size: int,
+    *,
+    further: bool = False,
 ) -> dict[str, float]:
   """Returns every measure over the columns.
 
@@ -59,8 +71,10 @@ def measure(
     variables: Of the method.
     columns: Of the split.
     batch_size: Examples a forward pass.
+    further: Whether to measure what the method alone does (`Method.measures`),
+      which can cost many times the rest.
   """
-  call = _compiled_measures(method)
+  call = _compiled_measures(method, further)
   sums: dict[str, np.ndarray] = {}
   for batch in parallel.prefetch(
       batches.evaluation_pass(columns, batch_size=_divisible(batch_size))
@@ -82,12 +96,13 @@ def measure(
 
 
 def measures_of(
-    method: Method, variables: Any, columns: Columns
+    method: Method, variables: Any, columns: Columns, further: bool = False
 ) -> set[str]:
   """Names what `measure` will give, without computing anything."""
   batch = next(batches.evaluation_pass(columns, batch_size=1))
   found = set(jax.eval_shape(
-      functools.partial(batch_measures, method), variables, batch
+      functools.partial(batch_measures, method, further=further), variables,
+      batch,
   ))
   return found | ({'map_r2'} if 'map_mse' in found else set())
 
@@ -173,9 +188,9 @@ def codes(
 
 # Compiled once for a method, whatever its variables and however often called.
 @functools.lru_cache(maxsize=32)
-def _compiled_measures(method: Method):
+def _compiled_measures(method: Method, further: bool):
   return parallel.data_parallel_map(
-      functools.partial(batch_measures, method)
+      functools.partial(batch_measures, method, further=further)
   )
 
 

@@ -67,7 +67,7 @@ class Select:
 
 
 def parse_front(text: str, flag: str) -> tuple[Select, ...]:
-  """Reads 'max accuracy, max epg': between which measures to choose.
+  """Reads 'max accuracy, max guided_epg': between which measures to choose.
 
   Args:
     text: `config.….training.front`; '' for no front.
@@ -81,8 +81,8 @@ def parse_front(text: str, flag: str) -> tuple[Select, ...]:
   if text and (len({s.measure for s in found} - {''}) < max(2, len(found))):
     raise InputError(
         f'{flag.lstrip("-")} is {text!r}; it must name two measures or more, '
-        "by commas, such as 'max accuracy, max epg'.",
-        flag, "'max accuracy, max epg'",
+        "by commas, such as 'max accuracy, max guided_epg'.",
+        flag, "'max accuracy, max guided_epg'",
     )
   return found
 

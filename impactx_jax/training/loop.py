@@ -81,8 +81,11 @@ def train(
   select = history.Select.parse(training.select, flag)
   front_flag = f'--config.{section}.training.front'
   front = history.parse_front(training.front, front_flag)
-  measures = evaluator.measures_of(
-      method, method.shapes(_shapes(classifier)), columns['validation']
+  asked = {one.measure for one in (select, *front)} - {''}
+  shapes = method.shapes(_shapes(classifier))
+  plain, measures = (
+      evaluator.measures_of(method, shapes, columns['validation'], further)
+      for further in (False, True)
   )
   select.check(measures, flag)
   for one in front:
@@ -149,7 +152,7 @@ def train(
         step = (epoch + 1) * steps_per_epoch
         validation = evaluator.measure(
             method, train_step.variables_of(state), columns['validation'],
-            4 * training.batch_size,
+            4 * training.batch_size, further=not asked <= plain,
         )
         _check_finite(
             validation[tasks.CROSS_ENTROPY], step, 'validation loss',

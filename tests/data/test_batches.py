@@ -48,6 +48,21 @@ def test_images_are_float_in_0_1_and_stay_with_their_labels():
     np.testing.assert_array_equal(batch['position'], np.arange(4))
 
 
+@pytest.mark.parametrize('drawn', [0.0, 0.5, 1 - 2**-53])
+@pytest.mark.parametrize('share', [1.0, 0.1, 3.7])
+@pytest.mark.parametrize('count', [5, 7, 3600])
+def test_equal_shares_are_all_rows_however_they_are_rounded(
+    drawn, share, count
+):
+  class Generator:
+    def random(self):
+      return drawn
+
+  found = batches.drawn(np.full(count, share), Generator())
+  np.testing.assert_allclose(found, np.arange(count), atol=drawn > 0.9)
+  assert found.max() < count
+
+
 @pytest.mark.parametrize(
     ('shares', 'least', 'most'),
     [
@@ -57,13 +72,13 @@ def test_images_are_float_in_0_1_and_stay_with_their_labels():
     ],
 )
 def test_an_epoch_has_each_row_as_often_as_its_share(shares, least, most):
-  columns = make_columns(6) | {'share': np.array(shares, np.float32)}
+  columns = make_columns(6) | {'sampling_share': np.array(shares, np.float32)}
   counts = []
   for epoch in range(40):
     (batch,) = batches.training_epoch(
         columns, batch_size=6, seed=0, epoch=epoch
     )
-    assert 'share' not in batch
+    assert 'sampling_share' not in batch
     counts.append(np.bincount(batch['label'], minlength=6))
   counts = np.array(counts)
   assert (counts >= least).all() and (counts <= most).all()

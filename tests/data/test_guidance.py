@@ -90,9 +90,11 @@ def test_a_share_that_leaves_no_mask_is_refused():
 
 
 def test_images_with_a_mask_are_seen_more_often_where_it_is_asked():
-  assert 'share' not in annotate(single(), mask_fraction=0.2)
+  assert 'sampling_share' not in annotate(single(), mask_fraction=0.2)
   found = annotate(single(), mask_fraction=0.2, mask_oversampling=5.0)
-  np.testing.assert_array_equal(found['share'], 1 + 4 * found['annotated'])
+  np.testing.assert_array_equal(
+      found['sampling_share'], 1 + 4 * found['annotated']
+  )
 
 
 @pytest.mark.parametrize('columns', [single(), several()],

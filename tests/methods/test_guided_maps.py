@@ -36,7 +36,7 @@ def test_one_label_by_hand(values, epg, iou):
   maps = np.array(values)[None, :, :, None] * [0.0, 1.0]
   found = point(maps, [1], mask=np.array(TOP)[None, :, :, None])
   assert {name: float(x[0][0]) for name, x in found.items()} == (
-      pytest.approx({'epg': epg, 'iou': iou})
+      pytest.approx({'guided_epg': epg, 'guided_iou': iou})
   )
   assert all(float(x[1][0]) == 1 for x in found.values())
 
@@ -47,14 +47,15 @@ def test_several_labels_are_those_that_are_there_and_have_a_mask():
   masks[0, 0, :, 0] = masks[0, :, 1, 2] = masks[1, 0, 0, 1] = 1
   truth = [[1, 0, 1], [0, 1, 1], [1, 1, 1]]
   found = point(maps, truth, masks=masks)
-  np.testing.assert_array_equal(found['epg'][1], [2, 1, 0])
+  np.testing.assert_array_equal(found['guided_epg'][1], [2, 1, 0])
   pairs = [(0, 0), (0, 2), (1, 1)]
   expected = np.nan_to_num(localisation.epg(
       np.stack([maps[i, :, :, k, None] for i, k in pairs]),
       np.stack([masks[i, :, :, k] > 0 for i, k in pairs]),
   ))
   np.testing.assert_allclose(
-      found['epg'][0], [expected[0] + expected[1], expected[2], 0], rtol=1e-5
+      found['guided_epg'][0], [expected[0] + expected[1], expected[2], 0],
+      rtol=1e-5,
   )
 
 

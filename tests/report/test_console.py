@@ -74,13 +74,15 @@ def test_groups_have_a_table_and_the_worst_a_column():
 def test_a_front_has_a_row_for_each_of_its_networks():
   point = {
       'epoch': 3, 'step': 12, 'validation/accuracy': 0.5, 'test/accuracy': 0.25,
-      'validation/epg': 0.75, 'test/epg': 0.7, 'validation/iou': 0.2,
-      'test/iou': 0.1,
+      'validation/guided_epg': 0.75, 'test/guided_epg': 0.7,
+      'validation/map_mse': 0.2, 'test/map_mse': 1.304,
   }
   header, rows = console.front({'guided': [point, point | {'epoch': 4}]})
-  assert header == ['', 'epoch', 'accuracy', 'EPG', 'IoU']
+  assert header == [
+      '', 'epoch', 'accuracy, %', 'EPG of the guided map, %', 'map_mse'
+  ]
   assert rows == [
-      ['guided', epoch, '25.0 (50.0)', '70.0 (75.0)', '10.0 (20.0)']
+      ['guided', epoch, '25.0 (50.0)', '70.0 (75.0)', '1.30 (0.20)']
       for epoch in (3, 4)
   ]
   assert '70.0 (75.0)' in console.summary(metrics(front={'guided': [point]}))

@@ -33,7 +33,7 @@ def test_a_label_is_named_and_so_are_several(label, text):
     figures.per_class({'baseline': np.array([0.5, np.nan, 1])}, CLASSES),
     figures.trials(['a', 'b'], np.array([0.5, 0.6]), np.array([0.1, 0.1])),
     figures.differences([], {'to A': []}),
-    figures.front({'guided': [{'test/f1': 0.5, 'test/epg': 0.1}]}),
+    figures.front({'guided': [{'test/f1': 0.5, 'test/guided_epg': 0.1}]}),
     figures.front({'mine': [{'test/accuracy': 1, 'test/cross_entropy': 0.1}]}),
     figures.differences(
         ['impactx', 'abn'], {'to A': [(1.0, np.nan, np.nan), None]}

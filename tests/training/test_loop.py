@@ -49,7 +49,7 @@ def measured(monkeypatch):
   def set_measures(name, values):
     values = iter(values)
     monkeypatch.setattr(
-        evaluator, 'measure', lambda *_: {
+        evaluator, 'measure', lambda *_, **__: {
             'accuracy': 0.5, 'cross_entropy': 1.0, name: next(values)
         },
     )
@@ -129,17 +129,23 @@ def test_a_continued_run_keeps_the_best_and_the_latest_alone(
 
 
 def test_a_front_keeps_every_epoch_that_no_other_is_better_than(
-    tmp_path, measured
+    tmp_path, monkeypatch
 ):
-  measured('cross_entropy', [0.9, 0.5, 0.8, 0.4, 0.7, 0.6])
-  for epochs, steps in ((3, [8, 12]), (6, [16, 24])):  # Accuracy is the same.
+  measured = iter([
+      (0.5, 0.9), (0.7, 1.0), (0.4, 0.8), (0.6, 1.2), (0.7, 0.7), (0.3, 0.6),
+  ])
+  monkeypatch.setattr(evaluator, 'measure', lambda *_, **__: dict(zip(
+      ('accuracy', 'cross_entropy'), next(measured), strict=True
+  )))
+  # Each call continues the run: of three epochs all, then one has the others'.
+  for epochs, steps in ((3, [4, 8, 12]), (4, [4, 8, 12, 16]), (6, [20, 24])):
     train(tmp_path, epochs=epochs, front='max accuracy, min cross_entropy')
     assert kept(tmp_path) == steps
 
 
 def test_a_front_of_what_is_not_measured_is_refused(tmp_path):
-  with pytest.raises(InputError, match="'epg', and validation has"):
-    train(tmp_path, front='max accuracy, max epg')
+  with pytest.raises(InputError, match="'guided_epg', and validation has"):
+    train(tmp_path, front='max accuracy, max guided_epg')
   assert not (tmp_path / checkpoints.DIRECTORY).exists()
 
 
