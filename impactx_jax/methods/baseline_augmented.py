@@ -1,7 +1,7 @@
 """A, trained further on images whose surroundings say nothing of the class.
 
 What the same boxes are worth without an explanation: counterfactual images with
-the surroundings of others, or cropped to the object.
+the surroundings of others, or painted over.
 """
 
 import dataclasses
@@ -89,6 +89,6 @@ METHOD = base.Spec(
 )
 CONTROLS = {
     'baseline_cropped': METHOD.variant(
-        'A, cropped to the mask', surroundings='mean'
+        'A, surroundings painted over', surroundings='mean'
     ),
 }

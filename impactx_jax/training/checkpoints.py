@@ -3,7 +3,7 @@
 A directory holds the steps that a run asks to keep, each with three items:
 `variables` (of the network, params and collections), `training` (what else a
 run continues from), and `meta` (JSON). Evaluation and attribution restore
-`variables` of the best step alone.
+`variables` alone, of the best step or of one of a front.
 """
 
 from collections.abc import Collection

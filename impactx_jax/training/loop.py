@@ -48,7 +48,8 @@ def train(
 ) -> history.History:
   """Trains until the epochs are over or validation gets no better.
 
-  The best and the latest epoch are kept as checkpoints, and a run that was
+  The best and the latest epoch are kept as checkpoints, and those of a front
+  (`training.front`); a run that was
   killed continues with the epoch after the latest; what it ends with is what
   an uninterrupted run ends with, bit for bit where the device computes so.
 
