@@ -36,8 +36,9 @@ from impactx_jax.evaluation import statistics
 from impactx_jax.report import console
 import numpy as np
 from tests.benchmarks import guidance_runs
-from tests.benchmarks.guidance_runs import BASELINE
-from tests.benchmarks.guidance_runs import CONTROL
+from tests.benchmarks.guidance_tables import BASELINE
+from tests.benchmarks.guidance_tables import CONTROL
+from tests.benchmarks.guidance_tables import TABLES
 
 
 def gains(found: list[dict], field: str) -> dict[str, statistics.Interval]:
@@ -62,7 +63,7 @@ def main() -> None:
                       help='of A')
   parser.add_argument('--further', type=int, default=guidance_runs.FURTHER,
                       help='epochs')
-  parser.add_argument('--table', default='effect', choices=guidance_runs.TABLES,
+  parser.add_argument('--table', default='effect', choices=TABLES,
                       help='what is trained after A')
   parser.add_argument('--guided', default='', help='fields of config.method')
   parser.add_argument('--runs', default='', help='names, by semicolons')

@@ -6,7 +6,6 @@ all that it depends on, and not done again.
 """
 
 import concurrent.futures
-import itertools
 import json
 import os
 import pathlib
@@ -35,124 +34,10 @@ from impactx_jax.training import loop
 from impactx_jax.training import train_step
 import jax
 import numpy as np
+from tests.benchmarks.guidance_tables import BASELINE
+from tests.benchmarks.guidance_tables import Run
+from tests.benchmarks.guidance_tables import TABLES
 from tqdm.auto import tqdm
-
-Run = tuple[str, dict[str, Any]]  # A method, and fields of its config.
-BASELINE, CONTROL = 'A', 'λ = 0'
-# Both what speaks for a class and what speaks against it, of the difference of
-# the two logits: what a plain network cannot get around.
-GUIDED = {
-    'guidance_loss': 'energy', 'guidance_lambda': 40.0,
-    'guidance_output': 'difference', 'guidance_sign': 'both',
-}
-# λ' of each loss at each layer, of which one is chosen on seed 0: a decade to
-# either side of the best of those with which it began.
-LAMBDAS = {
-    ('energy', 'input'): (4.0, 40.0, 400.0),
-    ('energy', 'final'): (0.4, 4.0, 40.0, 400.0),
-    ('l1', 'input'): (40.0, 400.0, 4000.0),
-    ('l1', 'final'): (4.0, 40.0, 400.0, 4000.0),
-    ('ppce', 'input'): (4.0, 40.0, 400.0),
-    ('ppce', 'final'): (4.0, 40.0, 400.0, 4000.0),
-    ('rrr', 'input'): (0.04, 0.4, 4.0, 40.0),
-    ('rrr', 'final'): (0.4, 4.0, 40.0, 400.0),
-}
-# By the accuracy on validation images with other surroundings.
-CHOSEN = {
-    ('energy', 'input'): 40.0, ('energy', 'final'): 4.0,
-    ('l1', 'input'): 400.0, ('l1', 'final'): 40.0,
-    ('ppce', 'input'): 40.0, ('ppce', 'final'): 400.0,
-    ('rrr', 'input'): 0.4, ('rrr', 'final'): 40.0,
-}
-
-
-def few(share: float, guided: dict[str, Any]) -> dict[str, Any]:
-  """Returns fields with a share of the boxes, which weigh as all together."""
-  weight = guided['guidance_lambda'] / share
-  return guided | {'mask_fraction': share, 'guidance_lambda': weight}
-
-
-def effect() -> dict[str, Run]:
-  """Guidance, its controls and its rival."""
-  return {
-      CONTROL: ('guided_lambda0', GUIDED),
-      'guided': ('guided', GUIDED),
-      "another image's boxes": ('guided_other_masks', GUIDED),
-      'other surroundings': ('baseline_augmented', {}),
-      'guided, 1 % of the boxes': ('guided', few(0.01, GUIDED)),
-      "another image's boxes, 1 %": (
-          'guided_other_masks', few(0.01, GUIDED)
-      ),
-      'other surroundings, 1 %': (
-          'baseline_augmented', {'mask_fraction': 0.01}
-      ),
-  }
-
-
-def chosen(loss: str, layer: str) -> dict[str, Any]:
-  """Returns the fields of a loss at a layer, with the λ' that was chosen."""
-  return GUIDED | {
-      'guidance_loss': loss, 'guidance_layer': layer,
-      'guidance_lambda': CHOSEN[loss, layer],
-  }
-
-
-def lambdas() -> dict[str, Run]:
-  """Each loss at each layer with several λ': of which one is chosen."""
-  found = {CONTROL: ('guided_lambda0', GUIDED)}
-  for (loss, layer), values in LAMBDAS.items():
-    for value in values:
-      fields = chosen(loss, layer) | {'guidance_lambda': value}
-      found[f"{loss}, {layer}, λ' {value:g}"] = 'guided', fields
-  return found
-
-
-def losses() -> dict[str, Run]:
-  """Each loss at each layer with all, a tenth and a hundredth of the boxes."""
-  found = {CONTROL: ('guided_lambda0', GUIDED)}
-  shares = (1.0, 0.1, 0.01)
-  for share, (loss, layer) in itertools.product(shares, CHOSEN):
-    fields = few(share, chosen(loss, layer))
-    found[f'{loss}, {layer}, {share:.0%}'] = 'guided', fields
-  return found
-
-
-def controls() -> dict[str, Run]:
-  """Boxes that know less, and what else the same boxes are good for."""
-  found = {CONTROL: ('guided_lambda0', GUIDED), 'guided': ('guided', GUIDED)}
-  kinds = {
-      'other_masks': "another image's boxes", 'centre': 'a box in the middle',
-      'random_box': 'a box anywhere', 'whole': 'the whole image',
-  }
-  found |= {
-      title: (f'guided_{kind}', GUIDED) for kind, title in kinds.items()
-  }
-  found |= {
-      'guided from the start': ('guided_from_scratch', GUIDED),
-      'other surroundings': ('baseline_augmented', {}),
-      'cropped to the box': ('baseline_cropped', {}),
-  }
-  # Every second image of an epoch has a box, and λ' is that of such an epoch.
-  seen = {'mask_fraction': 0.01, 'mask_oversampling': 100.0}
-  often = GUIDED | seen | {'guidance_lambda': 2 * GUIDED['guidance_lambda']}
-  return found | {
-      'guided, 1 %': ('guided', few(0.01, GUIDED)),
-      "another image's boxes, 1 %": (
-          'guided_other_masks', few(0.01, GUIDED)
-      ),
-      'guided, 1 % seen often': ('guided', often),
-      "another image's boxes, 1 % seen often": ('guided_other_masks', often),
-      'λ = 0, 1 % seen often': ('guided_lambda0', often),
-      'other surroundings, 1 % seen often': ('baseline_augmented', seen),
-      'cropped to the box, 1 % seen often': ('baseline_cropped', seen),
-  }
-
-
-TABLES = {
-    'effect': effect, 'lambdas': lambdas, 'losses': losses,
-    'controls': controls,
-}
-
 
 EPOCHS, FIRST_RATE = 20, 1e-3  # Of A, with Adam and a cosine.
 FURTHER, RATE = 15, 2e-3  # Of what follows.
@@ -170,6 +55,12 @@ def config_of(seed: int, arguments) -> recipes.ConfigDict:
 
 def train(name, config, dataset, classifier, epochs: int, rate: float):
   """Trains a method without checkpoints; returns it with its variables."""
+  *_, last = epochs_of(name, config, dataset, classifier, epochs, rate)
+  return last
+
+
+def epochs_of(name, config, dataset, classifier, epochs: int, rate: float):
+  """Trains a method; yields it with its variables after each epoch."""
   config = methods.config_of(name, config)
   method = methods.create(name, config, methods.Problem(
       len(dataset.class_names), dataset.image_shape, dataset.task
@@ -203,7 +94,7 @@ def train(name, config, dataset, classifier, epochs: int, rate: float):
           inputs=inputs, rates=rates, first_step=epoch * steps,
           progress=progress, check=lambda *_: None,
       )
-  return method, jax.device_get(train_step.variables_of(state))
+      yield method, jax.device_get(train_step.variables_of(state))
 
 
 def with_other_surroundings(columns, seed: int):
@@ -259,6 +150,9 @@ def measure(method, variables, config, dataset, a) -> dict:
 def of_seed(seed: int, path: pathlib.Path, arguments) -> None:
   """Trains what is not yet in a seed's file, and adds what it does."""
   found = read(path)
+  keys = {key_of(arguments, run) for run in runs_of(arguments).values()}
+  if keys | {key_of(arguments)} <= found.keys():
+    return
   # Compiled once for all seeds; λ' is not compiled.
   compilation.use_cache(str(path.parent / 'compiled'))
   config = config_of(seed, arguments)
@@ -354,33 +248,51 @@ def run(seeds: list[int], arguments) -> list[dict[str, dict]]:
   Returns:
     For each seed what A and each run of the table do, by name.
   """
-  workdir = pathlib.Path(arguments.workdir or tempfile.mkdtemp())
-  workdir.mkdir(parents=True, exist_ok=True)
   keys = {BASELINE: key_of(arguments)} | {
       name: key_of(arguments, run) for name, run in runs_of(arguments).items()
   }
   # Prepares the data, once.
   sources.load(config_of(seeds[0], arguments).data, seeds[0])
+  found = in_processes('guidance_effect', seeds, arguments, (
+      'data', 'data_dir', 'epochs', 'further', 'guided', 'table', 'runs'
+  ))
+  return [
+      {name: seed[key] for name, key in keys.items()} for seed in found
+  ]
+
+
+def in_processes(
+    program: str, seeds: list[int], arguments, fields: tuple[str, ...]
+) -> list[dict[str, Any]]:
+  """Runs a benchmark's seeds in processes, as many at a time as --jobs says.
+
+  Args:
+    program: The benchmark, which fills the file that --one names.
+    seeds: Of a process each, which has a core of its own.
+    arguments: Of the command line; what a seed found is kept in --workdir.
+    fields: Which of them a process is given.
+
+  Returns:
+    What is in the files.
+  """
+  workdir = pathlib.Path(arguments.workdir or tempfile.mkdtemp())
+  workdir.mkdir(parents=True, exist_ok=True)
   cores = sorted(os.sched_getaffinity(0))
 
   def of_process(place_and_seed):
     place, seed = place_and_seed
-    path = workdir / f'seed{seed}.json'
-    if {*keys.values()} - {*read(path)}:
-      command = [
-          sys.executable, '-m', 'tests.benchmarks.guidance_effect',
-          f'--seeds={seed}', f'--one={path}', f'--data={arguments.data}',
-          f'--data_dir={arguments.data_dir}', f'--epochs={arguments.epochs}',
-          f'--further={arguments.further}', f'--guided={arguments.guided}',
-          f'--table={arguments.table}', f'--runs={arguments.runs}',
-      ]
-      core = {cores[place % arguments.jobs % len(cores)]}
-      pin = (lambda: os.sched_setaffinity(0, core)) if (
-          arguments.jobs > 1
-      ) else None
-      subprocess.run(command, check=True, preexec_fn=pin)
-    found = read(path)
-    return {name: found[key] for name, key in keys.items()}
+    path = workdir / f'{program}_seed{seed}.json'
+    command = [
+        sys.executable, '-m', f'tests.benchmarks.{program}', f'--seeds={seed}',
+        f'--one={path}',
+        *(f'--{field}={getattr(arguments, field)}' for field in fields),
+    ]
+    core = {cores[place % arguments.jobs % len(cores)]}
+    pin = (lambda: os.sched_setaffinity(0, core)) if (
+        arguments.jobs > 1
+    ) else None
+    subprocess.run(command, check=True, preexec_fn=pin)
+    return read(path)
 
   with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
     return list(pool.map(of_process, enumerate(seeds)))
