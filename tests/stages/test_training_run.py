@@ -86,7 +86,7 @@ def test_a_network_that_is_no_better_than_chance_is_warned_of(
 ):
   monkeypatch.setattr(
       evaluator, 'measure',
-      lambda *_: {'accuracy': accuracy, 'cross_entropy': 1.0},
+      lambda *_, **__: {'accuracy': accuracy, 'cross_entropy': 1.0},
   )
   absl_logger = logging.getLogger('absl')
   absl_logger.addHandler(caplog.handler)
