@@ -159,8 +159,9 @@ def test_sweep_is_one_that_the_program_runs(command):
 def test_benchmark_is_one_that_there_is_and_knows_its_flags(command):
   _, _, module, *arguments = shlex.split(command)
   source = ROOT.joinpath(*module.split('.')).with_suffix('.py').read_text()
-  if 'common.parser(' in source:
-    source += (ROOT / 'tests' / 'benchmarks' / 'common.py').read_text()
+  for shared in ('common', 'guidance_runs'):
+    if f'{shared}.parser(' in source:
+      source += (ROOT / 'tests' / 'benchmarks' / f'{shared}.py').read_text()
   for argument in arguments:
     flag = argument.partition('=')[0]
     assert re.search(rf"add_argument\(\s*'{flag}'", source), flag

@@ -26,7 +26,6 @@ and a hundredth of the boxes; boxes that know less, and rivals.
 What is guided otherwise, and a part of a table.
 """
 
-import argparse
 import json
 import pathlib
 import time
@@ -53,24 +52,13 @@ def gains(found: list[dict], field: str) -> dict[str, statistics.Interval]:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  parser = guidance_runs.parser(
+      __doc__, 'ground/cifar10_drawn', guidance_runs.EPOCHS
   )
-  parser.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
-  parser.add_argument('--data', default='ground/cifar10_drawn')
-  parser.add_argument('--seeds', default='1,2,3,4,5')
-  parser.add_argument('--epochs', type=int, default=guidance_runs.EPOCHS,
-                      help='of A')
-  parser.add_argument('--further', type=int, default=guidance_runs.FURTHER,
-                      help='epochs')
   parser.add_argument('--table', default='effect', choices=TABLES,
                       help='what is trained after A')
   parser.add_argument('--guided', default='', help='fields of config.method')
   parser.add_argument('--runs', default='', help='names, by semicolons')
-  parser.add_argument('--jobs', type=int, default=2, help='seeds at a time')
-  parser.add_argument('--workdir', default='', help='keeps what a seed found')
-  parser.add_argument('--one', default='', help=argparse.SUPPRESS)
-  parser.add_argument('--out', default='', help='a JSON file of all figures')
   arguments = parser.parse_args()
   seeds = [int(seed) for seed in arguments.seeds.split(',')]
   if arguments.one:

@@ -15,7 +15,6 @@ over seeds between the losses. A seed is a process on a core of its own; what it
 found is kept in --workdir, and not done again.
 """
 
-import argparse
 import json
 import pathlib
 import time
@@ -170,20 +169,9 @@ def chosen(found: list[dict], arguments, variant: str) -> dict[str, dict]:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument('--data_dir', default='', help='where TFDS has the data')
-  parser.add_argument('--data', default='shapes/multi')
+  parser = guidance_runs.parser(__doc__, 'shapes/multi', 30)
   parser.add_argument('--variants', default='plain,x_dnn,b_cos')
   parser.add_argument('--layer', default='input')
-  parser.add_argument('--seeds', default='1,2,3,4,5')
-  parser.add_argument('--epochs', type=int, default=30, help='of A')
-  parser.add_argument('--further', type=int, default=15, help='epochs')
-  parser.add_argument('--jobs', type=int, default=2, help='seeds at a time')
-  parser.add_argument('--workdir', default='', help='keeps what a seed found')
-  parser.add_argument('--one', default='', help=argparse.SUPPRESS)
-  parser.add_argument('--out', default='', help='a JSON file of all figures')
   arguments = parser.parse_args()
   seeds = [int(seed) for seed in arguments.seeds.split(',')]
   if arguments.one:

@@ -5,6 +5,7 @@ trained from the A of its seed. What it found is kept in a file of the seed, by
 all that it depends on, and not done again.
 """
 
+import argparse
 import concurrent.futures
 import json
 import os
@@ -42,6 +43,29 @@ from tqdm.auto import tqdm
 EPOCHS, FIRST_RATE = 20, 1e-3  # Of A, with Adam and a cosine.
 FURTHER, RATE = 15, 2e-3  # Of what follows.
 MEASURED = 200  # Test images whose maps are measured.
+
+
+def parser(doc: str, data: str, epochs: int) -> argparse.ArgumentParser:
+  """Returns a parser of what the benchmarks of guidance ask.
+
+  Args:
+    doc: Of the benchmark.
+    data: By default.
+    epochs: Of A, by default.
+  """
+  made = argparse.ArgumentParser(
+      description=doc, formatter_class=argparse.RawTextHelpFormatter
+  )
+  made.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
+  made.add_argument('--data', default=data)
+  made.add_argument('--seeds', default='1,2,3,4,5')
+  made.add_argument('--epochs', type=int, default=epochs, help='of A')
+  made.add_argument('--further', type=int, default=FURTHER, help='epochs')
+  made.add_argument('--jobs', type=int, default=2, help='seeds at a time')
+  made.add_argument('--workdir', default='', help='keeps what a seed found')
+  made.add_argument('--one', default='', help=argparse.SUPPRESS)
+  made.add_argument('--out', default='', help='a JSON file of all figures')
+  return made
 
 
 def config_of(seed: int, arguments) -> recipes.ConfigDict:
