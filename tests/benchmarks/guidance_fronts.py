@@ -51,6 +51,7 @@ def config_of(seed: int, variant: str, arguments) -> recipes.ConfigDict:
   config = recipes.get_config()
   config.seed = seed
   config.data.name, config.data.data_dir = arguments.data, arguments.data_dir
+  config.model.name, config.model.width = arguments.model, arguments.width
   config.model.variant = variant
   config.model.pooling = 'mean' if variant == 'b_cos' else 'max'
   config.method.guidance_attribution = ATTRIBUTIONS[variant]
@@ -131,8 +132,8 @@ def of_seed(seed: int, path: pathlib.Path, arguments) -> None:
 def key_of(arguments, variant: str, loss: str) -> str:
   """Names a front by all that it depends on but its seed."""
   return json.dumps([
-      arguments.data, arguments.layer, arguments.epochs, arguments.further,
-      variant, loss,
+      arguments.data, arguments.model, arguments.width, arguments.layer,
+      arguments.epochs, arguments.further, variant, loss,
   ])
 
 
@@ -171,6 +172,8 @@ def chosen(found: list[dict], arguments, variant: str) -> dict[str, dict]:
 def main() -> None:
   parser = guidance_runs.parser(__doc__, 'shapes/multi', 30)
   parser.add_argument('--variants', default='plain,x_dnn,b_cos')
+  parser.add_argument('--model', default='lenet5', help='a backbone')
+  parser.add_argument('--width', type=float, default=1.0, help='of it')
   parser.add_argument('--layer', default='input')
   arguments = parser.parse_args()
   seeds = [int(seed) for seed in arguments.seeds.split(',')]
@@ -180,7 +183,8 @@ def main() -> None:
   start = time.monotonic()
   sources.load(config_of(seeds[0], 'plain', arguments).data, seeds[0])
   found = guidance_runs.in_processes('guidance_fronts', seeds, arguments, (
-      'data', 'data_dir', 'layer', 'variants', 'epochs', 'further'
+      'data', 'data_dir', 'model', 'width', 'layer', 'variants', 'epochs',
+      'further',
   ))
   table, gaps = [], []
   for variant in arguments.variants.split(','):
@@ -221,7 +225,8 @@ def main() -> None:
   print(f'{len(seeds)} seeds, {seconds:.0f} s.')
   if arguments.out:
     pathlib.Path(arguments.out).write_text(json.dumps({
-        'data': arguments.data, 'layer': arguments.layer,
+        'data': arguments.data, 'model': arguments.model,
+        'width': arguments.width, 'layer': arguments.layer,
         'fronts': dict(zip(seeds, found, strict=True)), 'rows': table,
         'paired': gaps, 'seconds': seconds,
     }, indent=1))

@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, for any reader."""
 
+import contextlib
 import shutil
 
 from attribution.errors import InputError
@@ -43,14 +44,17 @@ def test_a_step_is_not_saved_twice(tmp_path):
       saved.save(7, make_state(2.0), {})
 
 
-def test_the_steps_that_are_named_are_kept_and_the_latest(tmp_path):
+@pytest.mark.parametrize('processes', ['one', 'each'])
+def test_the_steps_that_are_named_are_kept_and_the_latest(tmp_path, processes):
   steps = {1: [], 2: [1], 3: [1, 2], 4: [1], 5: [4], 6: []}
-  kept = []
-  for step, keep in steps.items():  # Each in a process of its own, as it were.
-    with checkpoints.Checkpoints(tmp_path) as saved:
+  folder, kept = tmp_path / checkpoints.DIRECTORY, []
+  with contextlib.ExitStack() as stack:
+    saved = stack.enter_context(checkpoints.Checkpoints(tmp_path))
+    for step, keep in steps.items():
+      if processes == 'each':  # As it were: each continues the one before.
+        saved = stack.enter_context(checkpoints.Checkpoints(tmp_path))
       saved.save(step, make_state(), {}, keep=keep)
-    folder = tmp_path / checkpoints.DIRECTORY
-    kept.append(sorted(int(path.name) for path in folder.iterdir()))
+      kept.append(sorted(int(path.name) for path in folder.iterdir()))
   assert kept == [[1], [1, 2], [1, 2, 3], [1, 4], [4, 5], [6]]
 
 
