@@ -63,6 +63,13 @@ class Artefact:
     """Of the run that makes it."""
     return self.directory.parent
 
+  @property
+  def method(self) -> str:
+    """Of a trained network: of which method it is; the baseline for A."""
+    if self.directory.name == CLASSIFIER:
+      return methods.BASELINE
+    return self.config.method.name
+
   def check(self) -> None:
     """Raises InputError if it was begun with a config that differs."""
     if not (self.directory / configs.CONFIG).exists():

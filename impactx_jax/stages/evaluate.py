@@ -209,7 +209,7 @@ def of_front(
       run.config.evaluation.batch_size, further=True,
   )
   selects = history.parse_front(
-      result.config[methods.find(name).section].training.front, 'front'
+      result.config[methods.find(result.method).section].training.front, 'front'
   )
   found = {n: point[n] for n in ('epoch', 'step')}
   for select in selects:

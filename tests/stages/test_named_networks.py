@@ -2,6 +2,7 @@
 
 from attribution.errors import InputError
 from impactx_jax import stages
+from impactx_jax.stages import evaluate
 from impactx_jax.stages import runs as run_lib
 from impactx_jax.stages import trained
 import jax
@@ -15,6 +16,7 @@ from tests.table_fixtures import read_json
 def config(data_dir):
   config = table_fixtures.small_config(data_dir)
   config.data.name, config.method.name = 'shapes/tiny', 'guided'
+  config.method.training.front = 'max accuracy, max guided_epg'
   with table_fixtures.tiny_shapes():
     yield config
 
@@ -30,6 +32,7 @@ def guided(config, tmp_path_factory):
 def second(config, tmp_path, **changes):
   config = config.copy_and_resolve_references()
   config.method.name = 'impactx_lambda0'
+  config.method.training.front = ''
   for path, value in changes.items():
     section, _, field = path.partition('_')
     config[section][field] = str(value)
@@ -52,6 +55,16 @@ def test_a_guided_network_takes_the_place_of_a(config, guided, tmp_path):
       read_json(guided / 'summary.json')['digest']
   )
   assert not (tmp_path / 'second' / 'classifier').exists()
+
+
+def test_as_a_it_is_tested_by_the_measures_of_its_own_front(
+    config, guided, tmp_path
+):
+  one = second(config, tmp_path, classifier_workdir=guided)
+  found = evaluate.test(one, 'baseline')['front']
+  assert found and all('test/guided_epg' in point for point in found)
+  own = run_lib.resolve(None, guided.parent)
+  assert evaluate.test(own, 'guided')['front'] == found
 
 
 def test_a_guided_network_is_the_teacher(config, guided, tmp_path):
