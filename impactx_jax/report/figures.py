@@ -177,13 +177,13 @@ def front(
       picture.subplots(1, len(beside), squeeze=False)[0], beside, strict=True
   ):
     for i, (network, points) in enumerate(fronts.items()):
-      found = sorted(
+      found = [
           (measures[name][1] * point[f'test/{name}'],
            scale_above * point[f'test/{above}'])
           for point in points
-      )
+      ]
       axes.plot(
-          *np.array(found).T, ':' + 'os^Dv<>p'[i % 8], markersize=5,
+          *np.array(found).T, 'os^Dv<>p'[i % 8], markersize=5,
           color=COLOURS[i % len(COLOURS)], label=title_of(network),
       )
     axes.spines[['top', 'right']].set_visible(False)
