@@ -60,8 +60,9 @@ def get_config(method: str = '') -> ConfigDict:
   # image_folder, the folder of pictures. Not part of what a run is: the data
   # may move.
   config.data.data_dir = ''
-  # 'classification' (one label an image) or 'multi_label' (any number of them);
-  # '': what the data set has columns for.
+  # 'classification' (one label an image, softmax), 'one_versus_rest' (one
+  # label, a sigmoid for each class) or 'multi_label' (any number of them); '':
+  # the first of these that the data set has columns for.
   config.data.task = ''
   # Whether TFDS may download a data set that is not prepared.
   config.data.download = False

@@ -1,4 +1,4 @@
-"""What is asked of an image: one label, or several.
+"""What is asked of an image: one label, by either loss, or several.
 
 A task owns all that depends on it: the loss, the probabilities, the answer,
 its measures, and which class is explained. No other file takes an argmax or a
@@ -111,6 +111,32 @@ def _classification() -> Task:
   )
 
 
+def _one_versus_rest() -> Task:
+  """One class an image: binary cross-entropy of each logit, as in guidance."""
+  one = _classification()
+
+  def truth_of(logits, batch):
+    return jax.nn.one_hot(batch['label'], logits.shape[-1])
+
+  def loss(logits, batch):
+    return losses.binary_cross_entropy(logits, truth_of(logits, batch))
+
+  def measures(logits, batch):
+    found = one.measures(logits, batch)
+    count = found[CROSS_ENTROPY][1]
+    return found | {CROSS_ENTROPY: (loss(logits, batch), count)}
+
+  return dataclasses.replace(
+      one,
+      name='one_versus_rest',
+      loss=loss,
+      distillation=losses.binary_cross_entropy,
+      probabilities=jax.nn.sigmoid,
+      average=_average_of_sigmoids,
+      measures=measures,
+  )
+
+
 def _multi_label() -> Task:
   """Any number of classes an image: binary cross-entropy of each logit.
 
@@ -137,15 +163,6 @@ def _multi_label() -> Task:
         'f1': (2 * (answers * truth).sum(-1), (answers + truth).sum(-1)),
     }
 
-  def average(logits, others):
-    there, absent = (
-        jnp.logaddexp(
-            jax.nn.log_sigmoid(sign * logits), jax.nn.log_sigmoid(sign * others)
-        )
-        for sign in (1, -1)
-    )
-    return there - absent
-
   def of_split(logits, truth):
     from sklearn import metrics  # pylint: disable=g-import-not-at-top
 
@@ -171,7 +188,7 @@ def _multi_label() -> Task:
       loss=loss,
       distillation=losses.binary_cross_entropy,
       probabilities=jax.nn.sigmoid,
-      average=average,
+      average=_average_of_sigmoids,
       answer=present,
       top=_highest,
       right=right,
@@ -186,6 +203,17 @@ def _multi_label() -> Task:
   )
 
 
+def _average_of_sigmoids(logits, others):
+  """Returns the logits of the mean of both probabilities."""
+  there, absent = (
+      jnp.logaddexp(
+          jax.nn.log_sigmoid(sign * logits), jax.nn.log_sigmoid(sign * others)
+      )
+      for sign in (1, -1)
+  )
+  return there - absent
+
+
 def _share(of: np.ndarray, right: np.ndarray) -> np.ndarray:
   """Returns the share of the examples [N, K] of each class that are right."""
   counts = of.sum(axis=0)
@@ -197,5 +225,6 @@ def _share(of: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (_classification(), _multi_label())
+    task.name: task
+    for task in (_classification(), _one_versus_rest(), _multi_label())
 }

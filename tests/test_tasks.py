@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics
 
 ONE, SEVERAL = tasks.TASKS['classification'], tasks.TASKS['multi_label']
+REST = tasks.TASKS['one_versus_rest']
 # Probabilities 1/2 1/4 1/4 and 1/8 3/4 1/8 by a softmax.
 LOGITS = np.log(np.array([[2, 1, 1], [1, 6, 1]], np.float32))
 # Odds of 1/4, 3 and 1 by a sigmoid: probabilities 1/5, 3/4 and 1/2.
@@ -71,7 +72,7 @@ def test_of_one_label_the_share_that_is_right_by_class():
   np.testing.assert_allclose(found, [2 / 3, 1, np.nan, 0])
 
 
-@pytest.mark.parametrize('task', [ONE, SEVERAL], ids=lambda task: task.name)
+@pytest.mark.parametrize('task', tasks.TASKS.values(), ids=lambda t: t.name)
 def test_an_average_has_the_mean_probabilities(task):
   others = LOGITS[::-1] - 3
   np.testing.assert_allclose(
@@ -81,6 +82,32 @@ def test_an_average_has_the_mean_probabilities(task):
   # Nor do logits that are certain make it lose its footing.
   certain = np.float32([[300, -300, 0], [-300, 300, 0]])
   assert np.isfinite(task.average(certain, -certain)).all()
+
+
+def test_one_label_as_binary_questions_is_several_labels_with_one_answer(kind):
+  logits, labels = kind(ODDS), np.array([1, 2], np.int32)
+  batch, several = {'label': labels}, {'labels': np.eye(3)[labels]}
+  np.testing.assert_allclose(
+      REST.loss(logits, batch), SEVERAL.loss(logits, several), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+      REST.probabilities(logits), SEVERAL.probabilities(logits)
+  )
+  np.testing.assert_array_equal(REST.answer(logits), ONE.answer(logits))
+  # Both certain, the second of the wrong class: its odds are 3, 1/4 and 1/4.
+  entropy = [
+      -np.log([4 / 5, 3 / 4, 1 / 2]).mean(),
+      -np.log([1 / 4, 4 / 5, 1 / 5]).mean(),
+  ]
+  assert means(REST, logits, batch) == {
+      'accuracy': 0.5,
+      'cross_entropy': pytest.approx(np.mean(entropy), rel=1e-6),
+  }
+  # What a teacher says takes the place of the truth.
+  np.testing.assert_allclose(
+      REST.distillation(logits, np.eye(3)[labels]), REST.loss(logits, batch),
+      rtol=1e-6,
+  )
 
 
 # --- Several labels -----------------------------------------------------------

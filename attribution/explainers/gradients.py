@@ -21,6 +21,11 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+# Steps of Integrated Gradients that are written out: XLA's convolutions for
+# CPUs take three to ten times as long in a loop (jax-ml/jax#12868), and more
+# steps than these as long to compile.
+MOST_UNROLLED = 8
+
 
 class Baselines(NamedTuple):
   """Images that stand for what a pixel could also have been.
@@ -99,7 +104,10 @@ def integrated_gradients(
 
     precise = jnp.promote_types(images.dtype, jnp.float32)
     zeros = jnp.zeros((*images.shape, classes.shape[1]), precise)
-    total, _ = lax.scan(add, zeros, jnp.arange(integration_steps))
+    total, _ = lax.scan(
+        add, zeros, jnp.arange(integration_steps),
+        unroll=integration_steps <= MOST_UNROLLED,
+    )
     return (images - start)[..., None] * total / integration_steps
 
   return program

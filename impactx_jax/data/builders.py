@@ -157,9 +157,12 @@ def task_of(builder: Any, data: ConfigDict) -> str:
       and classes_of(labels_feature(features, task.labels))
   ]
   if not fitting or (data.task and data.task not in fitting):
-    wanted = [tasks.TASKS[data.task]] if data.task else tasks.TASKS.values()
+    wanted: dict[str, list[str]] = {}
+    for name in [data.task] if data.task else tasks.TASKS:
+      wanted.setdefault(tasks.TASKS[name].labels, []).append(name)
     needed = ' or '.join(
-        f'{task.labels} (of the task {task.name})' for task in wanted
+        f'{labels} (of the task {" or ".join(names)})'
+        for labels, names in wanted.items()
     )
     raise InputError(
         f'{data.name} does not fit: it has the features '

@@ -23,6 +23,8 @@ class Result:
     seed: Of the run.
     shared: Whether it is one network for all seeds.
     correct: bool [N], of each test example.
+    worst_group: The accuracy on the group of the test split that has the
+      lowest, 0 to 1; None of data without groups.
     validation: Best validation accuracy, 0 to 1.
     map_r2: Share of the maps' variance on validation images that its own
       maps explain; None where it learns none.
@@ -38,6 +40,7 @@ class Result:
   seed: int
   shared: bool
   correct: np.ndarray
+  worst_group: float | None
   validation: float
   map_r2: float | None
   probe_r2: float | None
@@ -58,10 +61,12 @@ class Difference:
 
   Attributes:
     interval: Of the difference in points of test accuracy, 95 %.
+    worst_group: The same of the worst groups; None of data without.
     mcnemar: The test for each seed, never pooled.
   """
 
   interval: statistics.Interval
+  worst_group: statistics.Interval | None
   mcnemar: dict[int, statistics.McNemar]
 
   @property
@@ -187,10 +192,16 @@ def make_table(
     ours, theirs = (
         [by_method[method][seed] for seed in seeds] for method in (name, other)
     )
+    worst = [
+        [result.worst_group for result in side] for side in (ours, theirs)
+    ]
     return Difference(
         statistics.paired_interval(
             [result.accuracy for result in ours],
             [result.accuracy for result in theirs],
+        ),
+        None if any(None in side for side in worst) else (
+            statistics.paired_interval(*(100 * np.array(x) for x in worst))
         ),
         {
             a.seed: statistics.mcnemar(a.correct, b.correct)

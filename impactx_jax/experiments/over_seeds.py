@@ -200,6 +200,7 @@ def _result(one: Run, seed: int, name: str) -> comparison.Result | None:
       seed=seed,
       shared=trained.workdir != one.workdir,
       correct=np.array(test['correct'], bool),
+      worst_group=test.get('worst_group_accuracy'),
       validation=summary['best_validation_accuracy'],
       map_r2=summary.get('map_r2'),
       probe_r2=summary.get('probe_r2'),

@@ -13,21 +13,45 @@ from impactx_jax.report import console
 from matplotlib import figure
 import numpy as np
 
+# Columns of data with groups.
+WORST = ('worst group %', 'worst group to A', 'worst group to λ = 0')
+
+
+def _rows(table: comparison.Table) -> list[dict[str, str]]:
+  """All rows as text; without the columns of groups where there are none."""
+  rows = [_cells(row) for row in table.rows]
+  if not _has_groups(table):
+    for row in rows:
+      for name in WORST:
+        del row[name]
+  return rows
+
+
+def _has_groups(table: comparison.Table) -> bool:
+  return any(
+      result.worst_group is not None
+      for row in table.rows for result in row.results
+  )
+
 
 def _cells(row: comparison.Row) -> dict[str, str]:
   """One row as text."""
-  accuracies = row.accuracies
-  one_network = row.results[0].shared or len(accuracies) == 1
-  spread = '' if one_network else f' ± {np.std(accuracies, ddof=1):.2f}'
+  one_network = row.results[0].shared or len(row.results) == 1
   parameters = row.mean('parameters')
 
   def share(found: float | None) -> str:
     return '' if found is None else f'{found:.3f}'
 
-  def difference(found: comparison.Difference | None) -> str:
-    if found is None:
+  def mean(values: list[float]) -> str:
+    spread = '' if one_network else f' ± {np.std(values, ddof=1):.2f}'
+    return f'{np.mean(values):.2f}{spread}'
+
+  def difference(
+      found: comparison.Difference | None, field: str = 'interval'
+  ) -> str:
+    interval = getattr(found, field, None)
+    if interval is None:
       return ''
-    interval = found.interval
     reach = (
         ''
         if np.isnan(interval.low)
@@ -40,11 +64,16 @@ def _cells(row: comparison.Row) -> dict[str, str]:
 
   return {
       'method': row.method,
-      'seeds': str(len(accuracies)),
-      'test %': f'{np.mean(accuracies):.2f}{spread}',
+      'seeds': str(len(row.results)),
+      'test %': mean(row.accuracies),
       'paper %': '' if row.paper is None else f'{row.paper:.2f}',
       'to A': difference(row.to_baseline),
       'to λ = 0': difference(row.to_control),
+      WORST[0]: '' if row.mean('worst_group') is None else mean(
+          [100 * result.worst_group for result in row.results]
+      ),
+      WORST[1]: difference(row.to_baseline, 'worst_group'),
+      WORST[2]: difference(row.to_control, 'worst_group'),
       'McNemar to A': tests(row.to_baseline),
       'McNemar to λ = 0': tests(row.to_control),
       'map R²': share(row.mean('map_r2')),
@@ -70,6 +99,12 @@ def _notes(table: comparison.Table) -> str:
       "validation images' maps that the network's own explain; probe R²: that "
       'a ridge regression from its code does, over 8x8 cells.'
   )
+  if _has_groups(table):
+    text += (
+        ' Worst group: the lowest accuracy of a group of the test split, '
+        'whichever that is with a seed; differences in points as the others. '
+        'Verdicts are of all of the split.'
+    )
   if table.shared:
     text += (
         ' All seeds share one classifier A: for the methods around it they are '
@@ -91,7 +126,7 @@ def _notes(table: comparison.Table) -> str:
 
 def markdown(table: comparison.Table) -> str:
   """Returns the table in Markdown."""
-  rows = [_cells(row) for row in table.rows]
+  rows = _rows(table)
   if not rows:
     return 'Nothing is finished yet.\n'
   lines = [
@@ -109,15 +144,15 @@ def csv(table: comparison.Table) -> str:
   writer = csv_lib.writer(file, lineterminator='\n')
   writer.writerow([
       'data', 'model', 'method', 'seed', 'test_accuracy',
-      'validation_accuracy', 'map_r2', 'probe_r2', 'parameters', 'seconds',
-      'evaluations', 'examples',
+      'worst_group_accuracy', 'validation_accuracy', 'map_r2', 'probe_r2',
+      'parameters', 'seconds', 'evaluations', 'examples',
   ])
   for row in table.rows:
     for result in row.results:
       writer.writerow([
           table.data, table.model, result.method, result.seed,
-          result.accuracy / 100, result.validation, result.map_r2,
-          result.probe_r2, result.parameters, result.seconds,
+          result.accuracy / 100, result.worst_group, result.validation,
+          result.map_r2, result.probe_r2, result.parameters, result.seconds,
           result.evaluations, result.examples,
       ])
   return file.getvalue()
@@ -125,13 +160,15 @@ def csv(table: comparison.Table) -> str:
 
 def plain(table: comparison.Table) -> str:
   """Returns what ends a run: the columns that fit a terminal."""
-  rows = [_cells(row) for row in table.rows]
+  rows = _rows(table)
   if not rows:
     return 'Nothing is finished yet.'
   names = (
       'method', 'seeds', 'test %', 'to A', 'to λ = 0', 'map R²', 'probe R²',
       'verdict',
   )
+  if _has_groups(table):  # In the place of what few methods have.
+    names = (*names[:5], WORST[0], WORST[2], 'verdict')
   text = console.table(names, [[row[name] for name in names] for row in rows])
   return f'{text}\n\n{textwrap.fill(_notes(table), 79)}'
 
@@ -140,17 +177,24 @@ def draw(table: comparison.Table) -> figure.Figure:
   """Draws the differences to A and to λ = 0, a row for each method."""
   rows = [row for row in table.rows if row.method != methods.BASELINE]
 
-  def values(found: comparison.Difference | None):
-    if found is None:
+  def values(found: comparison.Difference | None, field: str):
+    interval = getattr(found, field, None)
+    if interval is None:
       return None
-    interval = found.interval
     return interval.mean, interval.low, interval.high
 
+  fields = {'': 'interval'}
+  if _has_groups(table):
+    fields['worst group '] = 'worst_group'
   return figures.differences(
       [row.method for row in rows],
       {
-          'to A': [values(row.to_baseline) for row in rows],
-          'to λ = 0': [values(row.to_control) for row in rows],
+          f'{title}{to}': [values(found(row), field) for row in rows]
+          for title, field in fields.items()
+          for to, found in (
+              ('to A', lambda row: row.to_baseline),
+              ('to λ = 0', lambda row: row.to_control),
+          )
       },
   )
 
@@ -169,6 +213,12 @@ def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:
     return {
         'mean': found.interval.mean,
         'interval': _finite([found.interval.low, found.interval.high]),
+        'worst_group': found.worst_group and {
+            'mean': found.worst_group.mean,
+            'interval': _finite(
+                [found.worst_group.low, found.worst_group.high]
+            ),
+        },
         'mcnemar': {
             str(seed): dataclasses.asdict(test)
             for seed, test in found.mcnemar.items()
@@ -191,6 +241,7 @@ def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:
                   {
                       'seed': result.seed,
                       'test_accuracy': result.accuracy / 100,
+                      'worst_group_accuracy': result.worst_group,
                       'validation_accuracy': result.validation,
                       'map_r2': result.map_r2,
                       'probe_r2': result.probe_r2,
@@ -204,7 +255,7 @@ def as_json(table: comparison.Table, config: dict[str, Any]) -> dict[str, Any]:
           }
           for row in table.rows
       ],
-      'printed': [_cells(row) for row in table.rows],
+      'printed': _rows(table),
   }
 
 

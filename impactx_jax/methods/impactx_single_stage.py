@@ -249,7 +249,7 @@ def check(config: ConfigDict) -> None:
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
   """Raises InputError for data of which it cannot make the maps."""
   decoding.check_data(config, data)
-  if data['task'] != 'classification':
+  if tasks.TASKS[data['task']].labels != 'label':
     raise InputError(
         'impactx_single_stage explains the one true class of an image, and '
         f'{data["name"]} has several labels an image. Choose another method '

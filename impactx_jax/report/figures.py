@@ -253,7 +253,8 @@ def differences(
       in points; NaN for ends that are not known, None for no comparison.
   """
   picture = figure.Figure(
-      figsize=(9, 1.1 + 0.32 * len(rows)), layout='constrained'
+      figsize=(2 + 3.5 * len(panels), 1.1 + 0.32 * len(rows)),
+      layout='constrained',
   )
   places = np.arange(len(rows))[::-1]
   for axes, (title, values) in zip(

@@ -6,6 +6,7 @@ import attribution
 from attribution import explainers
 from attribution import maskers
 from attribution.errors import InputError
+from attribution.explainers import gradients
 from attribution.explainers.gradients import Layers
 from attribution.maskers import Masker
 import jax
@@ -166,6 +167,17 @@ def test_integrated_gradients_become_complete_with_more_steps():
       for steps in (1, 64)
   ]
   assert gaps[1] < 1e-4 < gaps[0]
+
+
+@pytest.mark.parametrize('steps', [1, 5, 8])
+def test_steps_that_are_written_out_are_those_of_the_loop(monkeypatch, steps):
+  found = []
+  for most in (0, gradients.MOST_UNROLLED):
+    monkeypatch.setattr(gradients, 'MOST_UNROLLED', most)
+    jax.clear_caches()
+    explain = make('integrated_gradients', integration_steps=steps)
+    found.append(explain(IMAGES, LABELS))
+  np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
 
 
 def test_smooth_grad_of_a_linear_model_is_its_weights():

@@ -51,23 +51,13 @@ def gains(found: list[dict], field: str) -> dict[str, statistics.Interval]:
   }
 
 
-def main() -> None:
-  parser = guidance_runs.parser(
-      __doc__, 'ground/cifar10_drawn', guidance_runs.EPOCHS
-  )
-  parser.add_argument('--table', default='effect', choices=TABLES,
-                      help='what is trained after A')
-  parser.add_argument('--guided', default='', help='fields of config.method')
-  parser.add_argument('--runs', default='', help='names, by semicolons')
-  arguments = parser.parse_args()
-  seeds = [int(seed) for seed in arguments.seeds.split(',')]
-  if arguments.one:
-    guidance_runs.of_seed(seeds[0], pathlib.Path(arguments.one), arguments)
-    return
-  start = time.monotonic()
-  found = guidance_runs.run(seeds, arguments)
-  seconds = time.monotonic() - start
-  rows, worst, overall = [], gains(found, 'worst'), gains(found, 'overall')
+def rows_of(found: list[dict]) -> list[list[str]]:
+  """Returns what each run does: the mean over seeds, under `columns_of`.
+
+  Args:
+    found: Of each seed, what A and the runs do, by name.
+  """
+  rows, worst = [], gains(found, 'worst')
   for name in found[0]:
     mean = {
         field: 100 * np.mean([seed[name][field] for seed in found], axis=0)
@@ -81,15 +71,42 @@ def main() -> None:
         f'{mean["epg_input_x_gradient"]:.0f}', f'{mean["epg_shap"]:.0f}',
         f'{gain.mean:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]' if gain else '',
     ])
+  return rows
+
+
+def columns_of(arguments) -> list[str]:
+  """Returns the names of what `rows_of` says of a run."""
   names = sources.load(
       guidance_runs.config_of(0, arguments).data, 0
   ).group_names
-  print(console.table(
-      ['', *names, 'worst %', 'overall %', 'validation, other surroundings %',
-       'EPG of its map', 'of input × gradient', 'of SHAP',
-       'worst group to λ = 0'],
-      rows,
-  ))
+  return [
+      '', *names, 'worst %', 'overall %', 'validation, other surroundings %',
+      'EPG of its map', 'of input × gradient', 'of SHAP',
+      'worst group to λ = 0',
+  ]
+
+
+def main() -> None:
+  parser = guidance_runs.parser(
+      __doc__, 'ground/cifar10_drawn', guidance_runs.EPOCHS
+  )
+  parser.add_argument('--table', default='effect', choices=TABLES,
+                      help='what is trained after A')
+  parser.add_argument('--variant', default='plain', help='of the backbone')
+  parser.add_argument('--task', default='', help='of the data')
+  parser.add_argument('--guided', default='', help='fields of config.method')
+  parser.add_argument('--runs', default='', help='names, by semicolons')
+  arguments = parser.parse_args()
+  seeds = [int(seed) for seed in arguments.seeds.split(',')]
+  if arguments.one:
+    guidance_runs.of_seed(seeds[0], pathlib.Path(arguments.one), arguments)
+    return
+  start = time.monotonic()
+  found = guidance_runs.run(seeds, arguments)
+  seconds = time.monotonic() - start
+  worst, overall = gains(found, 'worst'), gains(found, 'overall')
+  rows = rows_of(found)
+  print(console.table(columns_of(arguments), rows))
   share = 100 * np.mean([seed[BASELINE]['share'] for seed in found])
   print(f'{len(seeds)} seeds, {seconds:.0f} s; the boxes are {share:.0f} % of '
         'the image, which is the EPG of chance.')

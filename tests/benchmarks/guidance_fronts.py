@@ -31,6 +31,7 @@ from impactx_jax.training import evaluator
 from impactx_jax.training import history
 import numpy as np
 from tests.benchmarks import guidance_runs
+from tests.benchmarks import guidance_tables
 
 # λ' of the paper's code and of a reproduction of it, at 32 pixels.
 LAMBDAS = {
@@ -38,10 +39,6 @@ LAMBDAS = {
     'ppce': (0.03, 0.06, 0.3), 'rrr': (0.03, 0.1, 0.3),
 }
 CONTROL = 'λ = 0'
-ATTRIBUTIONS = {
-    'plain': 'input_x_gradient', 'x_dnn': 'integrated_gradients',
-    'b_cos': 'b_cos',
-}
 MEASURES = {'f1': 'F1', 'guided_epg': 'EPG', 'guided_iou': 'IoU'}
 KEPT = 0.01  # Of F1, that a guided network may lose.
 
@@ -54,7 +51,7 @@ def config_of(seed: int, variant: str, arguments) -> recipes.ConfigDict:
   config.model.name, config.model.width = arguments.model, arguments.width
   config.model.variant = variant
   config.model.pooling = 'mean' if variant == 'b_cos' else 'max'
-  config.method.guidance_attribution = ATTRIBUTIONS[variant]
+  config.method.guidance_attribution = guidance_tables.ATTRIBUTIONS[variant]
   config.method.guidance_layer = arguments.layer
   return config
 
@@ -172,8 +169,6 @@ def chosen(found: list[dict], arguments, variant: str) -> dict[str, dict]:
 def main() -> None:
   parser = guidance_runs.parser(__doc__, 'shapes/multi', 30)
   parser.add_argument('--variants', default='plain,x_dnn,b_cos')
-  parser.add_argument('--model', default='lenet5', help='a backbone')
-  parser.add_argument('--width', type=float, default=1.0, help='of it')
   parser.add_argument('--layer', default='input')
   arguments = parser.parse_args()
   seeds = [int(seed) for seed in arguments.seeds.split(',')]

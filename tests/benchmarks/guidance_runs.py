@@ -40,6 +40,7 @@ from tests.benchmarks.guidance_tables import Run
 from tests.benchmarks.guidance_tables import TABLES
 from tqdm.auto import tqdm
 
+DEFAULT = {'model': 'lenet5', 'width': 1.0, 'variant': 'plain', 'task': ''}
 EPOCHS, FIRST_RATE = 20, 1e-3  # Of A, with Adam and a cosine.
 FURTHER, RATE = 15, 2e-3  # Of what follows.
 MEASURED = 200  # Test images whose maps are measured.
@@ -59,6 +60,8 @@ def parser(doc: str, data: str, epochs: int) -> argparse.ArgumentParser:
   made.add_argument('--data_dir', default='', help='where TFDS has CIFAR-10')
   made.add_argument('--data', default=data)
   made.add_argument('--seeds', default='1,2,3,4,5')
+  made.add_argument('--model', default='lenet5', help='a backbone')
+  made.add_argument('--width', type=float, default=1.0, help='of it')
   made.add_argument('--epochs', type=int, default=epochs, help='of A')
   made.add_argument('--further', type=int, default=FURTHER, help='epochs')
   made.add_argument('--jobs', type=int, default=2, help='seeds at a time')
@@ -73,6 +76,10 @@ def config_of(seed: int, arguments) -> recipes.ConfigDict:
   config = recipes.get_config()
   config.seed = seed
   config.data.name, config.data.data_dir = arguments.data, arguments.data_dir
+  config.data.task = arguments.task
+  config.model.name, config.model.width = arguments.model, arguments.width
+  config.model.variant = arguments.variant
+  config.model.pooling = 'mean' if arguments.variant == 'b_cos' else 'max'
   config.attribution.max_evals = 250
   return config
 
@@ -219,6 +226,12 @@ def key_of(arguments, run: Run | None = None) -> str:
   settings = [arguments.data, arguments.epochs]
   if run:
     settings += [arguments.further, *run]
+  network = {
+      'model': arguments.model, 'width': arguments.width,
+      'variant': arguments.variant, 'task': arguments.task,
+  }
+  if network != DEFAULT:  # What was kept before there was a choice is found.
+    settings.append(network)
   return json.dumps(settings, sort_keys=True)
 
 
@@ -278,7 +291,8 @@ def run(seeds: list[int], arguments) -> list[dict[str, dict]]:
   # Prepares the data, once.
   sources.load(config_of(seeds[0], arguments).data, seeds[0])
   found = in_processes('guidance_effect', seeds, arguments, (
-      'data', 'data_dir', 'epochs', 'further', 'guided', 'table', 'runs'
+      'data', 'data_dir', 'epochs', 'further', 'guided', 'table', 'runs',
+      'model', 'width', 'variant', 'task',
   ))
   return [
       {name: seed[key] for name, key in keys.items()} for seed in found

@@ -1,5 +1,6 @@
-"""What `guidance_effect` trains after A: tables of methods and fields."""
+"""What the benchmarks of guidance train after A: methods and fields."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -30,6 +31,30 @@ CHOSEN = {
     ('ppce', 'input'): 40.0, ('ppce', 'final'): 400.0,
     ('rrr', 'input'): 0.4, ('rrr', 'final'): 40.0,
 }
+
+
+# A map of each kind of network that is made in one pass.
+ATTRIBUTIONS = {
+    'plain': 'input_x_gradient', 'x_dnn': 'integrated_gradients',
+    'b_cos': 'b_cos',
+}
+# Where, of what, and of which sign a map is guided; the first as in the paper.
+LEVERS = {
+    'input, logit, positive': ('input', 'logit', 'positive'),
+    'input, logit, both': ('input', 'logit', 'both'),
+    'input, difference, positive': ('input', 'difference', 'positive'),
+    'input, difference, both': ('input', 'difference', 'both'),
+    'mid, difference, both': ('mid', 'difference', 'both'),
+    'final, logit, positive': ('final', 'logit', 'positive'),
+    'final, difference, both': ('final', 'difference', 'both'),
+}
+GRAD_CAM = 'final, Grad-CAM, positive'
+# λ' of the energy, three decades, of which one is chosen for each lever.
+DECADES = {
+    'input': (4.0, 40.0, 400.0), 'mid': (0.4, 4.0, 40.0),
+    'final': (0.4, 4.0, 40.0),
+}
+BOUND = 'other surroundings'
 
 
 def few(share: float, guided: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +139,48 @@ def controls() -> dict[str, Run]:
   }
 
 
+def of_lever(variant: str, lever: str) -> dict[float, dict[str, Any]]:
+  """Returns the fields of each λ' of a lever, for a kind of network."""
+  if lever == GRAD_CAM:
+    attribution, place = 'grad_cam', ('final', 'logit', 'positive')
+  else:
+    attribution, place = ATTRIBUTIONS[variant], LEVERS[lever]
+  layer, output, sign = place
+  return {
+      value: {
+          'guidance_loss': 'energy', 'guidance_lambda': value,
+          'guidance_attribution': attribution, 'guidance_layer': layer,
+          'guidance_output': output, 'guidance_sign': sign,
+      }
+      for value in DECADES[layer]
+  }
+
+
+def levers_of(variant: str) -> list[str]:
+  """Returns the names of the levers that a kind of network has."""
+  # The weights of Grad-CAM are of a network with activations to weigh.
+  return [*LEVERS] + [GRAD_CAM] * (variant != 'b_cos')
+
+
+def of_lambda(lever: str, value: float) -> str:
+  """Names a lever with one λ'."""
+  return f"{lever}, λ' {value:g}"
+
+
+def levers(variant: str) -> dict[str, Run]:
+  """Each lever with each λ' for a kind of network, and the bound to beat."""
+  found = {CONTROL: ('guided_lambda0', {}), BOUND: ('baseline_augmented', {})}
+  return found | {
+      of_lambda(lever, value): ('guided', fields)
+      for lever in levers_of(variant)
+      for value, fields in of_lever(variant, lever).items()
+  }
+
+
 TABLES = {
     'effect': effect, 'lambdas': lambdas, 'losses': losses,
     'controls': controls,
+} | {
+    f'levers_{variant}': functools.partial(levers, variant)
+    for variant in ATTRIBUTIONS
 }

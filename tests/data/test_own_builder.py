@@ -164,7 +164,8 @@ def test_other_labels_are_other_data(dataset, toy, tmp_path):
         '--config.data.name=', '--config.data.task=',
     )),
     ('imdb_reviews', '', (
-        'imdb_reviews', 'label (of the task classification) or labels',
+        'imdb_reviews',
+        'label (of the task classification or one_versus_rest) or labels',
         '--config.data.name=',
     )),
 ])

@@ -18,6 +18,7 @@ def result(method, seed, right, **fields) -> comparison.Result:
   fields = {
       'shared': False,
       'correct': np.arange(EXAMPLES) < right,
+      'worst_group': None,
       'validation': 0.75,
       'map_r2': None,
       'probe_r2': None,

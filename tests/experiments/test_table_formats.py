@@ -87,6 +87,50 @@ def test_a_field_that_one_seed_lacks_has_no_mean():
   assert cells(table)['abn']['map R²'] == ''
 
 
+def grouped_table():
+  """Two seeds, of data whose test split has groups."""
+  found = {
+      'baseline': ((110, 0.12), (112, 0.14)),
+      'guided': ((170, 0.7), (170, 0.74)),
+  }
+  return make_table(*(
+      [
+          result(name, seed, right, worst_group=worst)
+          for seed, (right, worst) in enumerate(values)
+      ]
+      for name, values in found.items()
+  ))
+
+
+def test_data_with_groups_have_the_worst_of_them_in_every_format(monkeypatch):
+  table, drawn = grouped_table(), {}
+  found = cells(table)
+  assert found['guided']['worst group %'] == '72.00 ± 2.83'
+  # Of 58 and 60: t = 12.706 times the standard error, 1.
+  worst = '+59.00 [+46.29, +71.71]'
+  assert found['guided']['worst group to A'] == worst
+  assert found['baseline']['worst group to A'] == ''
+  assert 'worst group %' in table_formats.plain(table)
+  lines = list(csv.DictReader(io.StringIO(table_formats.csv(table))))
+  assert [line['worst_group_accuracy'] for line in lines] == [
+      '0.12', '0.14', '0.7', '0.74'
+  ]
+  baseline, guided = strict(table)['rows']
+  assert baseline['runs'][1]['worst_group_accuracy'] == 0.14
+  assert guided['to_baseline']['worst_group']['mean'] == pytest.approx(59)
+  monkeypatch.setattr(
+      figures, 'differences', lambda rows, panels: drawn.update(panels)
+  )
+  table_formats.draw(table)
+  assert drawn['worst group to A'][0][0] == pytest.approx(59)
+
+
+def test_data_without_groups_have_no_column_of_them():
+  assert 'worst group %' not in cells(mixed_table())['baseline']
+  assert 'orst group' not in table_formats.markdown(mixed_table())
+  assert 'orst group' not in table_formats.plain(mixed_table())
+
+
 def test_csv_has_a_line_a_run():
   text = table_formats.csv(mixed_table())
   lines = list(csv.DictReader(io.StringIO(text)))
