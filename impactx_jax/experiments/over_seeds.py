@@ -29,6 +29,13 @@ from impactx_jax.stages.runs import Run
 from ml_collections import ConfigDict
 import numpy as np
 
+# What a run may take from another, and what stands for its seed in that path.
+FROM_ELSEWHERE = (
+    ('classifier', 'workdir'), ('attribution', 'workdir'),
+    ('attribution', 'classifier'),
+)
+SEED = '{seed}'
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -118,7 +125,8 @@ def run(
   Args:
     config: Of all runs but for the seed and the method. With
       `classifier.workdir` all share that classifier, and with
-      `attribution.workdir` those maps.
+      `attribution.workdir` those maps; where `{seed}` is in such a path, each
+      seed has its own.
     workdir: Where the runs and the table go.
     plan: What is compared.
     report_only: Whether to gather what is complete and run nothing.
@@ -155,6 +163,9 @@ def run(
 def _config_of(config, seed: int, name: str):
   config = config.copy_and_resolve_references()
   config.seed = seed
+  for section, field in FROM_ELSEWHERE:
+    path = config[section][field]
+    config[section][field] = path.replace(SEED, str(seed))
   if name != methods.BASELINE:
     common.set_method(config, name)
   return config
@@ -164,10 +175,11 @@ def _write(
     workdir: epath.Path, config, runs: dict[tuple[int, str], Run]
 ) -> comparison.Table:
   """Writes the table of what is complete."""
+  shared = SEED not in config.classifier.workdir
   results = [
       result
       for (seed, name), one in runs.items()
-      if (result := _result(one, seed, name))
+      if (result := _result(one, seed, name, shared))
   ]
   table = comparison.make_table(
       results,
@@ -188,8 +200,17 @@ def _write(
   return table
 
 
-def _result(one: Run, seed: int, name: str) -> comparison.Result | None:
-  """Returns what a finished run has to say, None if it is not finished."""
+def _result(
+    one: Run, seed: int, name: str, shared: bool
+) -> comparison.Result | None:
+  """Returns what a finished run has to say, None if it is not finished.
+
+  Args:
+    one: The run.
+    seed: Its own.
+    name: Of the method.
+    shared: Whether what it takes from elsewhere is the same for all seeds.
+  """
   trained = one.trained(name)
   summary = trained.load()
   if summary is None or not (trained.directory / artefact.TEST).exists():
@@ -198,7 +219,7 @@ def _result(one: Run, seed: int, name: str) -> comparison.Result | None:
   return comparison.Result(
       method=user_files.stem(name),
       seed=seed,
-      shared=trained.workdir != one.workdir,
+      shared=shared and trained.workdir != one.workdir,
       correct=np.array(test['correct'], bool),
       worst_group=test.get('worst_group_accuracy'),
       validation=summary['best_validation_accuracy'],

@@ -113,7 +113,9 @@ def epochs_of(name, config, dataset, classifier, epochs: int, rate: float):
   state = parallel.replicate(
       train_step.initial_state(method, config.seed, classifier)
   )
-  step = train_step.compiled_step(method, False, 0)
+  step = train_step.compiled_step(
+      method, training.flip, training.crop_padding
+  )
   with tqdm(disable=True) as progress:
     for epoch in range(epochs):
       state, _ = loop.train_epoch(

@@ -252,3 +252,17 @@ def test_a_shared_classifier_is_noted_in_the_table(shared_table, shapes_table):
   note = 'share one classifier'
   assert note in (workdir / 'table.md').read_text()
   assert note not in (shapes_table / 'table.md').read_text()
+
+
+@pytest.mark.usefixtures('no_work')
+def test_each_seed_has_its_own_where_a_path_says_so(
+    shapes_config, shapes_table, tmp_path
+):
+  config = shapes_config.copy_and_resolve_references()
+  config.classifier.workdir = f'{shapes_table}/seed{{seed}}'
+  over_seeds.run(config, tmp_path, over_seeds.Plan.parse('2', []))
+  table, theirs = (
+      read_json(path / 'table.json') for path in (tmp_path, shapes_table)
+  )
+  assert table['rows'][0]['runs'] == theirs['rows'][0]['runs']
+  assert not table['shared_classifier']
