@@ -81,19 +81,28 @@ def _sort_objects(rows: list[dict[str, Any]], num_classes: int) -> None:
   """Puts `labels` [K] and `boxes` [K, R, 4] in the place of the objects.
 
   R is the largest number of objects of one class in an image of the split;
-  what is not there is a box of zeros.
+  what is not there is a box of zeros. A box without an area, of which COCO has
+  some, says nothing of where its object is: it leaves the label alone.
   """
   most = max(
       np.bincount(row['objects']['label'], minlength=1).max() for row in rows
   )
+  flat = 0
   for row in rows:
     objects = row.pop('objects')
     boxes = np.zeros((num_classes, max(most, 1), 4), np.float32)
-    for k in np.unique(objects['label']):
-      mine = objects['bbox'][objects['label'] == k]
+    labels = np.zeros(num_classes, np.int32)
+    labels[np.unique(objects['label'])] = 1
+    corners = objects['bbox']
+    filled = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    flat += np.sum(~filled)
+    for k in np.flatnonzero(labels):
+      mine = corners[(objects['label'] == k) & filled]
       boxes[k, : len(mine)] = mine
     row['boxes'] = boxes
-    row.setdefault('labels', boxes.any(axis=(1, 2)).astype(np.int32))
+    row.setdefault('labels', labels)
+  if flat:
+    logging.warning('%d boxes have no area and are left out.', flat)
 
 
 def _kept(features) -> list[str]:

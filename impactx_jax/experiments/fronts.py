@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import json
 from typing import Any, NamedTuple
 
+from absl import logging
 from attribution import files
 from attribution.errors import InputError
 from attribution.errors import unknown_choice
@@ -124,7 +125,11 @@ def _members(root: epath.Path, data_dir: str) -> list[Member]:
       name = config.method.name
       if directory.name == artefact.CLASSIFIER:
         name = methods.BASELINE
-      one = run_lib.resolve(config, directory.parent)
+      try:
+        one = run_lib.resolve(config, directory.parent)
+      except InputError as error:  # Such as what it was made from being gone.
+        logging.warning('%s is left out: %s', directory, error)
+        continue
       found.append(Member(directory, name, one, summary))
   return found
 

@@ -86,7 +86,11 @@ def check(config: ConfigDict) -> None:
   for section in ('classifier', 'method'):
     training, flag = config[section].training, f'--config.{section}.training'
     select = history.Select.parse(training.select, f'{flag}.select')
-    history.parse_front(training.front, f'{flag}.front')
+    front = history.parse_front(training.front, f'{flag}.front')
+    if not user_files.is_file(name):
+      select.check(history.MEASURES, f'{flag}.select')
+      for one in front:
+        one.check(history.MEASURES, f'{flag}.front')
     if training.patience and not select.measure:
       raise InputError(
           f'config.{section}.training.patience is {training.patience}, and '

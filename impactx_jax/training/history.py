@@ -10,6 +10,12 @@ import numpy as np
 
 # What measures are rounded to before one point of a front dominates another.
 FRONT_STEP = 0.005
+# What validation has of the package's methods. Which of them a run has is known
+# when its data are.
+MEASURES = (
+    'accuracy', 'cross_entropy', 'f1', 'map_mse', 'map_r2', 'guided_epg',
+    'guided_iou',
+)
 
 
 @dataclasses.dataclass(frozen=True)

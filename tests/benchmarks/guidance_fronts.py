@@ -5,8 +5,9 @@
 
 Several labels an image, guided as in Rao et al. (2023): A is trained, images
 mirrored and shifted, then for each loss with three λ', and with λ = 0, Adam at
-a constant 1e-4. After each epoch F1, EPG and IoU are measured on validation; the epochs and λ' that no
-other one is better than are the front of the loss, and all of it is tested.
+a constant 1e-4. After each epoch F1, EPG and IoU are measured on validation;
+the epochs and λ' that no other one is better than are the front of the loss,
+and all of it is tested.
 
 Prints for each loss what its front reaches where the classes are kept: the
 network of the highest EPG, and that of the highest IoU, among those whose F1 is

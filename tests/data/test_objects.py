@@ -9,13 +9,13 @@ from tensorflow_datasets.object_detection import voc
 from tests.data.sources_fixtures import load
 from tests.data.sources_fixtures import refused
 
-DOG, PERSON = 11, 14  # In VOC.
+BIRD, DOG, PERSON = 2, 11, 14  # In VOC.
 # Of each example by number: (class, ymin, xmin, ymax, xmax), in eighths.
 OBJECTS = [
     [(DOG, 0, 0, 4, 4), (PERSON, 4, 4, 8, 8), (PERSON, 0, 6, 2, 8)],
     [],
     [(DOG, 2, 2, 6, 8)],
-    [(PERSON, 0, 0, 8, 8)],
+    [(PERSON, 0, 0, 8, 8), (BIRD, 3, 3, 3, 8)],  # Of no area.
 ]
 
 
@@ -103,9 +103,14 @@ def test_objects_are_labels_and_boxes_of_each_class(
   assert test['boxes'].shape == (8, classes, 2, 4)  # Two persons at most.
   seen = {}
   for labels, boxes in zip(test['labels'], test['boxes'], strict=True):
-    np.testing.assert_array_equal(labels, boxes.any(axis=(1, 2)))
+    there = boxes.any(axis=(1, 2))
+    assert not there[BIRD]
+    there[BIRD] = labels[BIRD]
+    np.testing.assert_array_equal(labels, there)
     seen[tuple(np.flatnonzero(labels))] = boxes
-  assert {*seen} == {(DOG, PERSON), (), (DOG,), (PERSON,)}
+  assert {*seen} == {
+      (DOG, PERSON), (), (DOG,), (BIRD, PERSON)
+  }
   np.testing.assert_array_equal(seen[DOG, PERSON][PERSON] * 8, [
       [4, 4, 8, 8], [0, 6, 2, 8]
   ])
@@ -122,7 +127,7 @@ def test_images_are_squashed_and_masks_with_them(folder):
   test = dataset.test
   assert (test['image'][:, :, :11] == 200).all()
   assert (test['image'][:, :, 13:] == 100).all()
-  row = np.flatnonzero(test['labels'].sum(axis=1) == 2)[:1]
+  row = np.flatnonzero(test['labels'][:, [DOG, PERSON]].all(axis=1))[:1]
   batch = {name: test[name][row] for name in ('image', 'boxes')}
   found = masks.of_batch(batch, 'boxes')[0]
   assert found.shape == (16, 24, 20)

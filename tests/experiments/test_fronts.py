@@ -124,6 +124,20 @@ def test_fronts_of_other_measures_are_not_joined(trials, tmp_path):
     fronts.run(tmp_path)
 
 
+def test_a_run_of_which_something_is_gone_is_left_out(trials, tmp_path, caplog):
+  for name in ('0', '1'):
+    shutil.copytree(trials / 'trials' / name, tmp_path / name)
+  path = tmp_path / '1' / 'guided' / 'config.json'
+  content = read_json(path)
+  content['classifier']['workdir'] = str(tmp_path / 'gone')
+  path.write_text(json.dumps(content))
+  with caplog.at_level('WARNING'):
+    fronts.run(tmp_path)
+  assert f'{tmp_path}/1/guided is left out' in caplog.text
+  (found,) = read_json(tmp_path / 'front.json').values()
+  assert {point['run'] for point in found} == {'0/guided'}
+
+
 def test_what_cannot_be_joined_is_refused(trials, tmp_path):
   with pytest.raises(InputError, match="has no run with a front.*front='max"):
     fronts.run(tmp_path)

@@ -80,6 +80,7 @@ VALUES = (
     ('method.lambda_', float('nan')),
     ('classifier.training.select', 'accuracy'),
     ('method.training.select', 'most accuracy'),
+    ('method.training.front', 'max accuracy'),
     ('method.lep_units', 0),
     ('method.decoder_filters', 0),
     ('method.decoder_start', 0),
@@ -125,6 +126,22 @@ def test_value_out_of_range_is_refused(tmp_path):
     with case(path, value):
       refused(config, tmp_path / 'run', 'all', str(value), f'--config.{path}=')
       assert not begun(tmp_path)
+
+
+@pytest.mark.parametrize(('field', 'value'), [
+    ('select', 'max acuracy'), ('front', 'max accuracy, max acuracy'),
+])
+@pytest.mark.parametrize('section', ['classifier', 'method'])
+def test_a_measure_that_no_method_has_is_refused(
+    tmp_path, section, field, value
+):
+  config = common.get_config()
+  config[section].training[field] = value
+  refused(
+      config, tmp_path / 'run', 'all', "'acuracy'", 'has accuracy, cross_ent',
+      f'--config.{section}.training.{field}=',
+  )
+  assert not begun(tmp_path)
 
 
 def test_options_are_checked_by_the_methods_that_declare_them(
