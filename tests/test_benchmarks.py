@@ -3,6 +3,7 @@
 import argparse
 
 from attribution.explainers import EXPLAINERS
+from impactx_jax import methods
 from impactx_jax.stages import checks
 import jax
 import numpy as np
@@ -13,6 +14,10 @@ from tests.benchmarks import backbones_peer
 from tests.benchmarks import common
 from tests.benchmarks import decoders
 from tests.benchmarks import guard
+from tests.benchmarks import guidance_fronts
+from tests.benchmarks import guidance_levers
+from tests.benchmarks import guidance_runs
+from tests.benchmarks import guidance_tables
 from tests.benchmarks import latency
 from tests.benchmarks import learned_explainer
 from tests.benchmarks import training
@@ -132,3 +137,66 @@ def test_pictures_of_something_else():
   found = guard.digits(3, (32, 24, 3))
   assert found.shape == (3, 32, 24, 3) and found.dtype == np.float32
   assert 0 <= found.min() < 0.1 < 0.9 < found.max() <= 1
+
+
+# --- Guidance -----------------------------------------------------------------
+
+
+def guided_arguments(variant='plain', **given):
+  return argparse.Namespace(**{
+      'data': 'ground/cifar10_drawn', 'data_dir': '', 'task': '',
+      'model': 'lenet5', 'width': 1.0, 'variant': variant, 'table': 'effect',
+      'runs': '', 'guided': '', 'epochs': 1, 'further': 1,
+  } | given)
+
+
+@pytest.mark.parametrize('table', guidance_tables.TABLES)
+def test_every_run_of_a_table_is_one_that_its_method_takes(table):
+  variant = table.removeprefix('levers_') if 'levers_' in table else 'plain'
+  arguments = guided_arguments(variant, table=table)
+  runs = guidance_runs.runs_of(arguments)
+  assert guidance_tables.CONTROL in runs
+  keys = {guidance_runs.key_of(arguments, run) for run in runs.values()}
+  assert len(keys) == len(runs)
+  for name, fields in runs.values():
+    config = guidance_runs.config_of(0, arguments)
+    config.method.update(fields)
+    methods.find(name).check(methods.config_of(name, config))
+
+
+def test_what_is_kept_is_of_its_network_and_task():
+  kept = {
+      guidance_runs.key_of(guided_arguments(**changed))
+      for changed in (
+          {}, {'variant': 'b_cos'}, {'task': 'one_versus_rest'}, {'width': 2.0}
+      )
+  }
+  assert len(kept) == 4
+
+
+def test_of_each_lever_the_best_on_validation_is_chosen():
+  levers = guidance_tables.levers_of('plain')[:2]
+  found = {
+      guidance_tables.of_lambda(lever, value): {
+          'swapped_validation': 1 - abs(value - best), 'worst': value,
+      }
+      for lever, best in zip(levers, (40.0, 4.0), strict=True)
+      for value in guidance_tables.of_lever('plain', lever)
+  }
+  assert guidance_levers.chosen(found, 'plain', levers) == [
+      f"{levers[0]}, λ' 40", f"{levers[1]}, λ' 4"
+  ]
+
+
+def test_of_a_front_what_keeps_the_classes_and_points_best_is_tested():
+  front = [
+      {'validation': validation, 'test': test}
+      for validation, test in (
+          ((0.9, 0.2, 0.1), 'classes'), ((0.8, 0.5, 0.3), 'both'),
+          ((0.5, 0.9, 0.2), 'maps'),
+      )
+  ]
+  for least, expected in ((0.85, 'classes'), (0.7, 'both'), (0.1, 'maps')):
+    assert guidance_fronts.best(front, 1, least) == expected
+  assert guidance_fronts.best(front, 2, 0.1) == 'both'
+  assert guidance_fronts.best(front, 1, 0.95) is None

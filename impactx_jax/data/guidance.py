@@ -51,8 +51,16 @@ BOUNDS: bounds.Bounds = {
 
 
 def check_data(config: ConfigDict, data: dict[str, Any]) -> None:
-  """Raises InputError for data that have neither masks nor boxes."""
-  mask_lib.column_of(data['columns'], config.method.mask_source, data['name'])
+  """Raises InputError for data that have nothing of what is asked for."""
+  options = config.method
+  name = mask_lib.column_of(data['columns'], options.mask_source, data['name'])
+  if options.mask_dilation and column_lib.kind_of(name) == column_lib.MASK:
+    raise InputError(
+        f'config.method.mask_dilation is {options.mask_dilation:g}, which '
+        f'makes boxes larger, and what guides is the column {name!r} of '
+        f'{data["name"]}. Leave it out, or take the boxes of data that have '
+        'some, with --config.method.mask_source=boxes.'
+    )
 
 
 def annotate(

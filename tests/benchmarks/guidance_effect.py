@@ -16,10 +16,11 @@ guided, of input × gradient and of SHAP's; then paired differences to λ = 0 wi
 95 % intervals over seeds. What a run found is kept in --workdir, and not done
 again.
 
-  … --table=lambdas|losses|controls
+  … --table=lambdas|losses|controls|shift
 
 Other runs after A: each loss at each layer with several λ'; with all, a tenth
-and a hundredth of the boxes; boxes that know less, and rivals.
+and a hundredth of the boxes; boxes that know less, and rivals; what other sets
+(--data=shapes/ground) are held against.
 
   … --guided=guidance_sign=positive,guidance_lambda=20 --runs='λ = 0;guided'
 

@@ -29,12 +29,15 @@ from tests.benchmarks import guidance_tables as tables
 CHOOSING = 0  # The seed on which λ' is chosen.
 
 
-def chosen(found: dict[str, dict], variant: str) -> list[str]:
+def chosen(
+    found: dict[str, dict], variant: str, levers: list[str]
+) -> list[str]:
   """Returns for each lever the name of the run with the best λ'.
 
   Args:
     found: What each run does on the seed of the choice.
     variant: Of the network.
+    levers: Of them, which.
   """
   return [
       max(
@@ -44,18 +47,29 @@ def chosen(found: dict[str, dict], variant: str) -> list[str]:
           ),
           key=lambda name: found[name]['swapped_validation'],
       )
-      for lever in tables.levers_of(variant)
+      for lever in levers
   ]
 
 
 def of_variant(variant: str, workdir: pathlib.Path, seeds, arguments) -> dict:
   """Runs a kind of network; returns what was chosen, and what it does."""
   arguments.variant, arguments.table = variant, f'levers_{variant}'
-  arguments.workdir, arguments.runs = str(workdir / variant), ''
+  arguments.workdir = str(workdir / variant)
+  levers = tables.levers_of(variant)
+  if arguments.levers:
+    levers = arguments.levers.split(';')
+    if unknown := {*levers} - {*tables.levers_of(variant)}:
+      raise SystemExit(
+          f'--levers names {"; ".join(sorted(unknown))}, and {variant} has '
+          f'{"; ".join(tables.levers_of(variant))}.'
+      )
+  beside = [tables.CONTROL, tables.BOUND]
+  arguments.runs = ';'.join(beside + [
+      tables.of_lambda(lever, value)
+      for lever in levers for value in tables.of_lever(variant, lever)
+  ])
   first = guidance_runs.run([CHOOSING], arguments)[0]
-  arguments.runs = ';'.join(
-      [tables.CONTROL, tables.BOUND, *chosen(first, variant)]
-  )
+  arguments.runs = ';'.join(beside + chosen(first, variant, levers))
   found = guidance_runs.run(seeds, arguments)
   return {
       'choice': first,
@@ -73,6 +87,7 @@ def main() -> None:
   )
   parser.set_defaults(seeds='1,2,3', guided='')
   parser.add_argument('--variants', default=','.join(tables.ATTRIBUTIONS))
+  parser.add_argument('--levers', default='', help='names, by semicolons')
   parser.add_argument('--task', default='', help='of the data')
   arguments = parser.parse_args()
   seeds = [int(seed) for seed in arguments.seeds.split(',')]

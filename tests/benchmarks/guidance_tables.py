@@ -177,9 +177,31 @@ def levers(variant: str) -> dict[str, Run]:
   }
 
 
+def shift() -> dict[str, Run]:
+  """Each loss at each layer, the best lever, its control and its rival."""
+  found = {CONTROL: ('guided_lambda0', BEST), 'energy, mid': ('guided', BEST)}
+  found |= {
+      f'{loss}, {layer}': ('guided', chosen(loss, layer))
+      for loss, layer in CHOSEN
+  }
+  found |= {
+      "energy, mid, another image's boxes": ('guided_other_masks', BEST),
+      BOUND: ('baseline_augmented', {}),
+  }
+  l1 = chosen('l1', 'input')
+  return found | {
+      'energy, mid, 1 %': ('guided', few(0.01, BEST)),
+      'l1, input, 1 %': ('guided', few(0.01, l1)),
+      "energy, mid, another image's boxes, 1 %": (
+          'guided_other_masks', few(0.01, BEST)
+      ),
+      f'{BOUND}, 1 %': ('baseline_augmented', {'mask_fraction': 0.01}),
+  }
+
+
 TABLES = {
     'effect': effect, 'lambdas': lambdas, 'losses': losses,
-    'controls': controls,
+    'controls': controls, 'shift': shift,
 } | {
     f'levers_{variant}': functools.partial(levers, variant)
     for variant in ATTRIBUTIONS

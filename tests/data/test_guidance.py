@@ -260,3 +260,19 @@ def test_data_without_masks_and_boxes_are_refused():
     guidance.check_data(common.get_config(), {
         'name': 'digits', 'columns': ['image', 'label']
     })
+
+
+@pytest.mark.parametrize(('source', 'there', 'refused'), [
+    ('masks', ['mask', 'box'], True), ('boxes', ['mask'], True),
+    ('boxes', ['mask', 'box'], False), ('masks', ['boxes'], False),
+])
+def test_masks_that_are_asked_to_be_larger_are_refused(source, there, refused):
+  config = common.get_config()
+  common.set_method(config, 'guided')
+  config.method.mask_source, config.method.mask_dilation = source, 0.25
+  data = {'name': 'mine', 'columns': ['image', 'label', *there]}
+  if not refused:
+    guidance.check_data(config, data)
+    return
+  with pytest.raises(InputError, match='mask_dilation is 0.25, which'):
+    guidance.check_data(config, data)
