@@ -51,11 +51,8 @@ LEVERS = {
     'final, difference, both': ('final', 'difference', 'both'),
 }
 GRAD_CAM = 'final, Grad-CAM, positive'
-# λ' of the energy, three decades, of which one is chosen for each lever.
-DECADES = {
-    'input': (4.0, 40.0, 400.0), 'mid': (0.4, 4.0, 40.0),
-    'final': (0.4, 4.0, 40.0),
-}
+# λ' of the energy, over three decades, of which one is chosen for each lever.
+DECADES = (0.4, 4.0, 40.0, 400.0)
 BOUND = 'other surroundings'
 
 
@@ -152,7 +149,7 @@ def of_lever(variant: str, lever: str) -> dict[float, dict[str, Any]]:
           'guidance_attribution': attribution, 'guidance_layer': layer,
           'guidance_output': output, 'guidance_sign': sign,
       }
-      for value in DECADES[layer]
+      for value in DECADES
   }
 
 
