@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+import math
 import numbers
 from typing import Any
 
@@ -80,6 +81,15 @@ def unknown_choice(
       argument,
       value,
   )
+
+
+def check_number(name: str, value: float, least: float = 0.0) -> None:
+  """Raises InputError for what is no finite number, or too small a one."""
+  if not isinstance(value, numbers.Real) or not least <= value < math.inf:
+    raise InputError(
+        f'{name} is {value!r}; it must be a number, {least:g} or more.', name,
+        'X',
+    )
 
 
 def check_at_least(name: str, value: int, least: int) -> None:

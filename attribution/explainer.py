@@ -42,9 +42,9 @@ class Explainer:
       library itself, one image at a time); of the user's regions or the cells
       of a grid, 'kernel_shap', 'permutation_shap' (Shapley values) and
       'occlusion'; 'rise'; 'integrated_gradients', 'expected_gradients',
-      'input_x_gradient', 'smooth_grad', 'grad_cam', 'b_cos' (of B-cos networks
-      alone); or, as controls that know nothing of the model, 'random', 'edges'
-      and 'disc'.
+      'input_x_gradient', 'smooth_grad', 'grad_cam', 'lrp_epsilon',
+      'lrp_alpha1_beta0', 'b_cos' (of B-cos networks alone); or, as controls
+      that know nothing of the model, 'random', 'edges' and 'disc'.
     masker: What stands in for hidden pixels, and where integrated gradients
       begin: 'blur', 'mean' or 'constant'; 'shap_partition' also takes
       'inpaint_telea' and 'inpaint_ns'.
@@ -67,6 +67,8 @@ class Explainer:
       'expected_gradients' begin. None for the masker's.
     noise: Standard deviation of the noise of 'smooth_grad', in the units of
       the pixels.
+    epsilon: What weak sums are kept from in 'lrp_epsilon' and
+      'lrp_alpha1_beta0'.
     layer: For 'grad_cam', the convolution whose channels it weighs, most
       often the last: the path of a Flax Linen module that `score_fn` calls,
       such as 'Conv_1' or 'block_4/conv'.
@@ -95,6 +97,7 @@ class Explainer:
   integration_steps: int = 32
   baselines: np.ndarray | None = None
   noise: float = 0.1
+  epsilon: float = 1e-6
   layer: str = ''
   layers: Layers | None = None
   seed: int = 0
@@ -229,6 +232,7 @@ class Explainer:
         integration_steps=self.integration_steps,
         baselines=self._starts,
         noise=self.noise,
+        epsilon=self.epsilon,
         layer=self.layer,
         layers=self.layers and Layers(*map(self._wrapped, self.layers)),
         seed=self.seed,

@@ -128,9 +128,10 @@ def get_config(method: str = '') -> ConfigDict:
   # 'shap_partition' (the shap library; needed for the inpainting maskers), of
   # the cells of a grid 'kernel_shap', 'permutation_shap', 'occlusion' and
   # 'rise', 'grad_cam', 'input_x_gradient', 'integrated_gradients',
-  # 'expected_gradients', 'smooth_grad', of a B-cos network 'b_cos', or what
-  # knows nothing of the model, 'random', 'edges' and 'disc'; or a file FILE.py
-  # of yours that defines EXPLAINER, a factory as in attribution.explainers.
+  # 'expected_gradients', 'smooth_grad', of logits 'lrp_epsilon' and
+  # 'lrp_alpha1_beta0', of a B-cos network 'b_cos', or what knows nothing of the
+  # model, 'random', 'edges' and 'disc'; or a file FILE.py of yours that defines
+  # EXPLAINER, a factory as in attribution.explainers.
   config.attribution.explainer = 'partition'
   # What stands in for hidden pixels: 'blur', 'mean' (of the training images),
   # 'constant', 'inpaint_telea' or 'inpaint_ns'.

@@ -23,6 +23,7 @@ from attribution.errors import unknown_choice
 from attribution.explainers import batched
 from attribution.explainers import gradients
 from attribution.explainers import occlusion
+from attribution.explainers import relevance
 from attribution.explainers import shapley
 from attribution.explainers.base import Spec as Spec
 from attribution.explainers.batched import Explain
@@ -89,6 +90,13 @@ EXPLAINERS: dict[str, Spec] = {
         gradients.smooth_grad, 'SmoothGrad',
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
+    'lrp_epsilon': _of_program(
+        relevance.lrp_epsilon, 'LRP-ε', evaluations=lambda **options: 1,
+    ),
+    'lrp_alpha1_beta0': _of_program(
+        relevance.lrp_alpha1_beta0, 'LRP-α1β0',
+        evaluations=lambda **options: 1,
+    ),
     'occlusion': _of_program(
         occlusion.occlusion, 'occlusion', evals_per_step=8,
         evaluations=occlusion.occlusion_evaluations,
@@ -114,6 +122,8 @@ EXPLAINERS: dict[str, Spec] = {
 
 # Those that must be given the model cut in two, each in its own way.
 NEED_LAYERS = ('grad_cam', 'b_cos')
+# Those that have rules up to the logits, and for no softmax or sigmoid of them.
+NEED_LOGITS = ('lrp_epsilon', 'lrp_alpha1_beta0')
 
 
 def find(explainer: str | Callable[..., Explain] | Spec) -> Spec:

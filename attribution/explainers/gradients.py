@@ -5,11 +5,11 @@ Each function builds a program, see `batched`.
 
 from collections.abc import Callable
 import functools
-import numbers
 from typing import NamedTuple
 
 from attribution import maskers
 from attribution.errors import check_at_least
+from attribution.errors import check_number
 from attribution.errors import InputError
 from attribution.explainers import linen
 from attribution.explainers.batched import Program
@@ -65,7 +65,7 @@ def input_x_gradient(score_fn: ScoreFn) -> Program:
 
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)
-    return images[..., None] * _gradients(score, images, classes)
+    return images[..., None] * class_gradients(score, images, classes)
 
   return program
 
@@ -100,7 +100,7 @@ def integrated_gradients(
     def add(total, i):
       share = (i + 0.5) / integration_steps
       between = start + share * (images - start)
-      return total + _gradients(score, between, classes), None
+      return total + class_gradients(score, between, classes), None
 
     precise = jnp.promote_types(images.dtype, jnp.float32)
     zeros = jnp.zeros((*images.shape, classes.shape[1]), precise)
@@ -173,7 +173,7 @@ def expected_gradients(
       share, chosen = step
       start = hidden if starts is None else jnp.asarray(starts)[chosen]
       between = start + share * (images - start)
-      gradient = _gradients(score, between, classes)
+      gradient = class_gradients(score, between, classes)
       return total + (images - start)[..., None] * gradient, None
 
     zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
@@ -202,17 +202,14 @@ def smooth_grad(
     InputError: for settings that cannot be met.
   """
   check_at_least('integration_steps', integration_steps, 1)
-  if not isinstance(noise, numbers.Real) or not 0 <= noise < float('inf'):
-    raise InputError(
-        f'noise is {noise!r}; it must be a number, 0 or more.', 'noise', 'X'
-    )
+  check_number('noise', noise)
 
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)
 
     def add(total, key):
       moved = noise * jax.random.normal(key, images.shape[1:])
-      return total + _gradients(score, images + moved, classes), None
+      return total + class_gradients(score, images + moved, classes), None
 
     zeros = jnp.zeros((*images.shape, classes.shape[1]), jnp.float32)
     keys = jax.random.split(jax.random.key(seed), integration_steps)
@@ -272,7 +269,7 @@ def grad_cam(
           f'[B, h, w, F]; these are {list(features.shape)}. Name an earlier '
           'layer.', 'layer', 'NAME',
       )
-    gradients = _gradients(score, features, classes)
+    gradients = class_gradients(score, features, classes)
     weights = gradients.mean(axis=(1, 2), keepdims=True)
     cam = jax.nn.relu((weights * features[..., None]).sum(axis=3))
     cam = jax.image.resize(
@@ -319,7 +316,7 @@ def b_cos(score_fn: ScoreFn, *, layers: Layers | None = None) -> Program:
           'network before its first convolution.', 'layers',
       )
     score = functools.partial(layers.scores, variables)
-    added = encoded[..., None] * _gradients(score, encoded, classes)
+    added = encoded[..., None] * class_gradients(score, encoded, classes)
     added = added.reshape(
         *images.shape[:3], -1, images.shape[3], classes.shape[1]
     )
@@ -328,12 +325,18 @@ def b_cos(score_fn: ScoreFn, *, layers: Layers | None = None) -> Program:
   return program
 
 
-def _gradients(
+def class_gradients(
     score: Callable[[jax.Array], jax.Array],
     inputs: jax.Array,
     classes: jax.Array,
 ) -> jax.Array:
-  """Returns d score(inputs)[class] / d inputs, [N, …, K']."""
+  """Returns d score(inputs)[class] / d inputs, [N, …, K'].
+
+  Args:
+    score: Inputs [N, …] -> scores [N, K].
+    inputs: [N, …].
+    classes: int32 [N, K'].
+  """
 
   def total(inputs, column):
     scores = score(inputs)

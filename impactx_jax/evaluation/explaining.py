@@ -166,8 +166,26 @@ def check(attribution: ConfigDict, is_b_cos: bool = False) -> None:
   except InputError as error:
     raise error.prefixed(PREFIX) from error
   # Building an explainer checks the options that it takes; nothing is run.
+  check_output(attribution.explainer, attribution, PREFIX + 'explainer')
   b_cos = is_b_cos and attribution.explainer == 'b_cos'
   _create(attribution, _any_score, found, _ANY_LAYERS if b_cos else None)
+
+
+def check_output(name: str, attribution: ConfigDict, flag: str) -> None:
+  """Raises InputError for an explainer that has no rule for probabilities.
+
+  Args:
+    name: Of the explainer.
+    attribution: The config section.
+    flag: That names it.
+  """
+  output = attribution.explained_output
+  if name in explainers.NEED_LOGITS and output != 'logit':
+    raise InputError(
+        f'{name} explains logits, and config.attribution.explained_output is '
+        f'{output!r}. Take {PREFIX}explained_output=logit, or another '
+        f'explainer with {flag}=NAME.'
+    )
 
 
 def _any_score(variables, images):

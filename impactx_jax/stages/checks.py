@@ -123,11 +123,21 @@ def check(config: ConfigDict) -> None:
           'explainer', explainer, explainers.EXPLAINERS,
           '--config.evaluation.explainers',
       )
+    explaining.check_output(
+        explainer, config.attribution, '--config.evaluation.explainers'
+    )
 
 
 def _check_b_cos(config) -> None:
-  """Refuses the explainer b_cos for a network that is no B-cos network."""
+  """Refuses b_cos for a network that is no B-cos network, and LRP for one."""
   if config.model.variant == 'b_cos':
+    asked = (config.attribution.explainer, *config.evaluation.explainers)
+    if rules := [name for name in asked if name in explainers.NEED_LOGITS]:
+      raise InputError(
+          f'{rules[0]} has no rule for B-cos layers, whose own map is that of '
+          'the explainer b_cos. Take --config.attribution.explainer=b_cos, or '
+          '--config.model.variant=plain.'
+      )
     return
   asked = [
       flag for flag, there in (

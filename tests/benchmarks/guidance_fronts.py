@@ -34,8 +34,8 @@ import numpy as np
 from tests.benchmarks import guidance_runs
 from tests.benchmarks import guidance_tables
 
-# Two decades, from about the λ' of the paper's code and of a reproduction of it,
-# which hardly move the maps of so small a network.
+# Two decades, from above the λ' of the paper's code and of a reproduction of
+# it, which hardly move the maps of so small a network.
 LAMBDAS = {
     'energy': (0.3, 3.0, 30.0), 'l1': (1.0, 10.0, 100.0),
     'ppce': (0.3, 3.0, 30.0), 'rrr': (0.1, 1.0, 10.0),

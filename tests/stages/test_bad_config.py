@@ -128,6 +128,23 @@ def test_value_out_of_range_is_refused(tmp_path):
       assert not begun(tmp_path)
 
 
+@pytest.mark.parametrize(('changes', 'parts'), [
+    ({'attribution.explainer': 'lrp_epsilon'},
+     ('lrp_epsilon explains logits', 'explained_output=logit')),
+    ({'evaluation.explainers': ('lrp_alpha1_beta0',)},
+     ('lrp_alpha1_beta0 explains logits', '--config.evaluation.explainers=')),
+    ({'attribution.explainer': 'lrp_epsilon', 'model.variant': 'b_cos',
+      'attribution.explained_output': 'logit', 'model.pooling': 'mean'},
+     ('lrp_epsilon has no rule', '--config.attribution.explainer=b_cos')),
+])
+def test_relevance_of_what_has_no_rule_is_refused(tmp_path, changes, parts):
+  config = common.get_config()
+  for path, value in changes.items():
+    set_field(config, path, value)
+  refused(config, tmp_path / 'run', 'all', *parts)
+  assert not begun(tmp_path)
+
+
 @pytest.mark.parametrize(('field', 'value'), [
     ('select', 'max acuracy'), ('front', 'max accuracy, max acuracy'),
 ])
