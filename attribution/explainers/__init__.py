@@ -22,8 +22,8 @@ from attribution.errors import InputError
 from attribution.errors import unknown_choice
 from attribution.explainers import batched
 from attribution.explainers import gradients
+from attribution.explainers import lrp
 from attribution.explainers import occlusion
-from attribution.explainers import relevance
 from attribution.explainers import shapley
 from attribution.explainers.base import Spec as Spec
 from attribution.explainers.batched import Explain
@@ -91,10 +91,10 @@ EXPLAINERS: dict[str, Spec] = {
         evaluations=lambda integration_steps, **options: integration_steps,
     ),
     'lrp_epsilon': _of_program(
-        relevance.lrp_epsilon, 'LRP-ε', evaluations=lambda **options: 1,
+        lrp.lrp_epsilon, 'LRP-ε', evaluations=lambda **options: 1,
     ),
     'lrp_alpha1_beta0': _of_program(
-        relevance.lrp_alpha1_beta0, 'LRP-α1β0',
+        lrp.lrp_alpha1_beta0, 'LRP-α1β0',
         evaluations=lambda **options: 1,
     ),
     'occlusion': _of_program(
