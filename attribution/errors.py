@@ -85,7 +85,8 @@ def unknown_choice(
 
 def check_number(name: str, value: float, least: float = 0.0) -> None:
   """Raises InputError for what is no finite number, or too small a one."""
-  if not isinstance(value, numbers.Real) or not least <= value < math.inf:
+  real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not real or not least <= value < math.inf:
     raise InputError(
         f'{name} is {value!r}; it must be a number, {least:g} or more.', name,
         'X',

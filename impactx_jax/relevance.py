@@ -1,4 +1,4 @@
-"""What relevance does in training: to features, losses and gradients.
+"""What relevance does in training: to features, units and losses.
 
 Weber et al., 'Beyond explaining: Opportunities and challenges of XAI-based
 model improvement', Information Fusion 2023. Relevance r is of the same shape as
@@ -43,21 +43,6 @@ def attention(relevance: jax.Array) -> jax.Array:
     The same shape, in [0.5, 1.5]; 1 where nothing is relevant.
   """
   return lax.stop_gradient(0.5 + (of_largest(relevance) + 1) / 2)
-
-
-def guided_features(features: jax.Array, relevance: jax.Array) -> jax.Array:
-  """Features times 1 + r' (eq. 13).
-
-  Args:
-    features: float [B, …, C].
-    relevance: The same shape; r' is it over its largest magnitude along the
-      channels of each place.
-
-  Returns:
-    The same shape.
-  """
-  chex.assert_equal_shape([features, relevance])
-  return features * (1 + lax.stop_gradient(of_largest(relevance, -1)))
 
 
 def guided_dropout(
@@ -108,40 +93,3 @@ def ground_truth_loss(
     largest = lax.stop_gradient(largest)
   share = size / jnp.where(largest == 0, 1, largest)
   return (((1 - truth) * share) ** 2).sum(axis=axes)
-
-
-def right_reasons_loss(
-    slopes: jax.Array, outside: jax.Array
-) -> jax.Array:
-  """The original right-for-the-right-reasons loss: ‖a ⊙ ∂Σ log p / ∂x‖².
-
-  Ross et al. (2017), the survey's equations 16 and 17.
-
-  Args:
-    slopes: float [B, …], of the sum of all classes' log-probabilities by the
-      input.
-    outside: [B, …], 1 where they should be 0.
-
-  Returns:
-    float [B], unnormalised.
-  """
-  squares = (outside * slopes) ** 2
-  return squares.sum(axis=tuple(range(1, squares.ndim)))
-
-
-def of_weights(before: jax.Array, after: jax.Array) -> jax.Array:
-  """What a dense layer's updates are multiplied by (eq. 20 and 21).
-
-  Args:
-    before: float [F], relevance of the layer's inputs, averaged over examples.
-    after: float [F'], of its outputs.
-
-  Returns:
-    Their outer product's magnitude, [F, F'], divided by its mean: the learning
-    rate stays what it is on average. 1 where all is 0.
-  """
-  product = jnp.abs(before)[:, None] * jnp.abs(after)[None]
-  mean = product.mean()
-  return lax.stop_gradient(
-      jnp.where(mean > 0, product / jnp.where(mean > 0, mean, 1), 1.0)
-  )

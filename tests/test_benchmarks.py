@@ -1,6 +1,8 @@
 """What the benchmarks stand on goes with the code as it is."""
 
 import argparse
+import json
+import pathlib
 
 from attribution.explainers import EXPLAINERS
 from impactx_jax import methods
@@ -21,6 +23,10 @@ from tests.benchmarks import guidance_tables
 from tests.benchmarks import latency
 from tests.benchmarks import learned_explainer
 from tests.benchmarks import training
+
+CONTROLS = pathlib.Path(__file__).parents[1] / (
+    'docs/results/guidance_controls.json'
+)
 
 
 def test_lenet_is_trained_saved_and_read_again(tmp_path):
@@ -186,6 +192,18 @@ def test_of_each_lever_the_best_on_validation_is_chosen():
   assert guidance_levers.chosen(found, 'plain', levers) == [
       f"{levers[0]}, λ' 40", f"{levers[1]}, λ' 4"
   ]
+
+
+def test_of_each_loss_the_best_on_validation_was_chosen():
+  (measured,) = json.loads(CONTROLS.read_text())['lambdas']['seeds'].values()
+  for (loss, layer), values in guidance_tables.LAMBDAS.items():
+    found = {
+        value: measured[name]['swapped_validation']
+        for value in values
+        if (name := f"{loss}, {layer}, λ' {value:g}") in measured
+    }
+    assert len(found) > 2
+    assert guidance_tables.CHOSEN[loss, layer] == max(found, key=found.get)
 
 
 def test_of_a_front_what_keeps_the_classes_and_points_best_is_tested():

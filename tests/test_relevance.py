@@ -22,18 +22,8 @@ def test_attention_by_hand(given, expected):
 def test_each_example_has_its_own_largest():
   both = relevance.attention(rows((2, -1, 0.5), (20, 0, -10)))
   np.testing.assert_allclose(both, [[1.5, 0.75, 1.125], [1.5, 1, 0.75]])
-
-
-def test_features_are_guided_by_the_channels_of_a_place():
-  features = jnp.ones((1, 1, 2, 2))
-  given = rows([[[4, -2], [0, 0]]])
-  np.testing.assert_allclose(
-      relevance.guided_features(features, given), [[[[2, 0.5], [1, 1]]]]
-  )
-  # Relevance is what it is: nothing is learned through it.
-  slopes = jax.grad(
-      lambda r: relevance.guided_features(features, r).sum()
-  )(given)
+  # And it is what it is: nothing is learned through it.
+  slopes = jax.grad(lambda r: relevance.attention(r).sum())(rows((2, -1, 0.5)))
   assert not slopes.any()
 
 
@@ -67,20 +57,4 @@ def test_ground_truth_by_hand(w, loss, slopes, detached):
   np.testing.assert_allclose(jax.grad(truth_loss)(*arguments), slopes)
   np.testing.assert_allclose(
       jax.grad(truth_loss)(*arguments, detached=True), detached
-  )
-
-
-def test_right_reasons_by_hand():
-  slopes, outside = rows((1, -2, 3)), rows((1, 1, 0))
-  np.testing.assert_allclose(
-      relevance.right_reasons_loss(slopes, outside), [5]
-  )
-
-
-def test_updates_keep_their_mean():
-  found = relevance.of_weights(jnp.array([1.0, -3.0]), jnp.array([2.0, 0.0]))
-  # |r| of the products is 2, 0, 6, 0: the mean is 2.
-  np.testing.assert_allclose(found, [[1, 0], [3, 0]])
-  np.testing.assert_allclose(
-      relevance.of_weights(jnp.zeros(2), jnp.ones(3)), np.ones((2, 3))
   )

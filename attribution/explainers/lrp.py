@@ -50,12 +50,15 @@ class Terms(NamedTuple):
     positive: The sum of its positive terms; None where it is its own term.
     negative: Of the negative ones, without their sign.
     is_gate: Whether it is a sigmoid, which multiplies what is the signal.
+    is_image: Whether it is the image, as it is or each pixel shifted and scaled
+      by constants.
   """
 
   value: jax.Array
   positive: jax.Array | None = None
   negative: jax.Array | None = None
   is_gate: bool = False
+  is_image: bool = False
 
   def both(self) -> tuple[jax.Array, jax.Array]:
     """Returns the positive and the negative terms."""
@@ -101,18 +104,25 @@ def lrp_alpha1_beta0(score_fn: ScoreFn, *, epsilon: float = 1e-6) -> Program:
 
 
 def _program(score_fn: ScoreFn, epsilon: float, split: bool) -> Program:
-  rules = _Rules(epsilon, split)
-
   def program(variables, images, classes):
     score = functools.partial(score_fn, variables)
     found = jax.make_jaxpr(score)(images)
+    if len(found.jaxpr.outvars) != 1:
+      raise InputError(
+          f'The scoring function returns {len(found.jaxpr.outvars)} arrays; it '
+          'must be one, scores [B, K].'
+      )
 
-    def rewritten(images):
-      (scores,) = rules.run(found.jaxpr, found.consts, [Terms(images)])
+    def rewritten(parts):
+      rules = _Rules(epsilon, split, parts)
+      image = Terms(images, is_image=True)
+      (scores,) = rules.run(found.jaxpr, found.consts, [image])
+      if not isinstance(scores, Terms):  # Whatever the image is.
+        return scores + 0 * parts.sum()
       return rules.closed(scores)
 
-    slopes = gradients.class_gradients(rewritten, images, classes)
-    return images[..., None] * slopes
+    # A pixel's relevance is the slope of its part, of which there is one.
+    return gradients.class_gradients(rewritten, jnp.ones_like(images), classes)
 
   return program
 
@@ -123,10 +133,13 @@ class _Rules(NamedTuple):
   Attributes:
     epsilon: Of the ε rule.
     split: Whether convolutions have the α1β0 rule.
+    parts: Ones [B, H, W, C], which the image is multiplied by where the network
+      first takes it: after a normalisation, if it begins with one.
   """
 
   epsilon: float
   split: bool
+  parts: jax.Array
 
   def run(self, jaxpr, constants, arguments) -> list[Any]:
     """Evaluates a jaxpr of arrays and Terms."""
@@ -146,9 +159,7 @@ class _Rules(NamedTuple):
         outputs = _bind(equation, inputs)
       for variable, x in zip(equation.outvars, outputs, strict=True):
         # What is no number, such as which one is larger, is a constant.
-        if isinstance(x, Terms) and not jnp.issubdtype(
-            x.value.dtype, jnp.floating
-        ):
+        if isinstance(x, Terms) and not _is_float(x):
           x = x.value
         known[variable] = x
     return [read(atom) for atom in jaxpr.outvars]
@@ -157,6 +168,13 @@ class _Rules(NamedTuple):
     """Evaluates an operation of which an input depends on the image."""
     name, params = equation.primitive.name, equation.params
     which = [isinstance(x, Terms) for x in inputs]
+    if name not in (*CALLS, 'cond'):
+      if _is_of_pixels(equation, inputs, self.parts.shape):
+        return [
+            Terms(x, is_image=True)
+            for x in _bind(equation, [_value(x) for x in inputs])
+        ]
+      inputs = [self._taken(x) for x in inputs]
     if name == 'cond' and not which[0]:
       return self._cond(equation, inputs)
     if name in CALLS:
@@ -197,18 +215,24 @@ class _Rules(NamedTuple):
         'explainer', 'NAME',
     )
 
+  def _taken(self, x):
+    """Of the image its parts, by which relevance is told; else as it is."""
+    if isinstance(x, Terms) and x.is_image and _is_float(x):
+      return Terms(x.value * self.parts.astype(x.value.dtype))
+    return x
+
   def closed(self, terms: Terms) -> jax.Array:
     """Returns the value, with the slopes of the rule that its terms are under.
 
     That is the end of a layer: what follows takes it as one number.
     """
-    value, positive, *_ = terms
+    value, positive, *_ = self._taken(terms)
     if positive is None:
       return _sloped(value, value, _ratio(value, value, self.epsilon))
     return _sloped(value, positive, _ratio(value, positive, 0.0))
 
   def _activated(self, equation, inputs) -> Terms:
-    plain = [x.value if isinstance(x, Terms) else x for x in inputs]
+    plain = [_value(x) for x in inputs]
     (before,) = (x for x in inputs if isinstance(x, Terms))
     (after,) = _bind(equation, plain)
     value, positive, *_ = before
@@ -285,9 +309,31 @@ def _inner(params) -> tuple[core.Jaxpr, Any]:
   return getattr(found, 'jaxpr', found), getattr(found, 'consts', ())
 
 
+def _value(x):
+  return x.value if isinstance(x, Terms) else x
+
+
 def _is_float(x) -> bool:
-  x = x.value if isinstance(x, Terms) else x
-  return jnp.issubdtype(getattr(x, 'dtype', type(x)), jnp.floating)
+  """Whether it is a number, of which there are terms."""
+  x = _value(x)
+  return jnp.issubdtype(getattr(x, 'dtype', type(x)), jnp.inexact)
+
+
+def _is_of_pixels(equation, inputs, shape) -> bool:
+  """Whether an operation shifts or scales each pixel of the image by itself."""
+  name, images = equation.primitive.name, [x for x in inputs if _is_image(x)]
+  pixels = name in ('add', 'sub', 'neg', 'mul', 'convert_element_type') or (
+      name == 'div' and _is_image(inputs[0])
+  )
+  return (
+      pixels and len(images) == 1 == sum(isinstance(x, Terms) for x in inputs)
+      and equation.outvars[0].aval.shape == shape
+      and _is_float(equation.outvars[0].aval)
+  )
+
+
+def _is_image(x) -> bool:
+  return isinstance(x, Terms) and x.is_image
 
 
 def _moved(equation, inputs) -> Terms:
@@ -333,9 +379,7 @@ def _scaled(equation, inputs) -> Terms:
 
 def _added(equation, inputs) -> Terms:
   """Of a sum or a difference: the terms of each; constants have none."""
-  (value,) = _bind(
-      equation, [x.value if isinstance(x, Terms) else x for x in inputs]
-  )
+  (value,) = _bind(equation, [_value(x) for x in inputs])
   found = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Terms)]
   if all(x.positive is None for _, x in found):
     return Terms(value)
@@ -351,12 +395,17 @@ def _added(equation, inputs) -> Terms:
 
 def _sloped(value, of, factor) -> jax.Array:
   """The value, with the slopes of something else times a factor."""
-  fixed = lax.stop_gradient
-  return fixed(value) + (of - fixed(of)) * fixed(factor)
+  fixed, precise = lax.stop_gradient, factor.dtype
+  slope = (of - fixed(of)).astype(precise) * fixed(factor)
+  return fixed(value) + slope.astype(value.dtype)
 
 
 def _ratio(numerator, denominator, epsilon) -> jax.Array:
-  """Their quotient, kept from 0 by ε; 0 where both are 0."""
+  """Their quotient, kept from 0 by ε, in float32; 0 where both are 0."""
+  precise = jnp.promote_types(numerator.dtype, jnp.float32)
+  numerator, denominator = (
+      x.astype(precise) for x in (numerator, denominator)
+  )
   signed = jnp.where(denominator < 0, -1.0, 1.0) * epsilon
   moved = denominator + signed
   empty = jnp.abs(moved) < SMALLEST

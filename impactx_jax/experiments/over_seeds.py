@@ -148,8 +148,10 @@ def run(
       for seed, name in plan.runs()
   }
   todo = {} if report_only else runs
+  own = any(SEED in config[section][field] for section, field in FROM_ELSEWHERE)
   for (seed, name), one in todo.items():
-    if seed == plan.seeds[0]:  # The sizes are those of every seed.
+    # The sizes are those of every seed; what is taken from elsewhere need not.
+    if own or seed == plan.seeds[0]:
       stages.check(one, 'classifier' if name == methods.BASELINE else 'all')
   for (seed, name), one in todo.items():
     logging.info('Seed %d, %s.', seed, name)

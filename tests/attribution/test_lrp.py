@@ -237,6 +237,107 @@ def test_other_activations_hand_back_what_they_are_given():
   np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), scores, rtol=1e-4)
 
 
+def same(x, kernel):
+  return lax.conv_general_dilated(
+      x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+
+
+SQUARE = RNG.normal(size=(3, 3, 2, 2)).astype(np.float32)
+SHIFT = RNG.random(2).astype(np.float32)
+
+
+ROW_ABOVE = (0, 0), (1, 0), (0, 0), (0, 0)
+
+
+def negated(x):
+  return -same(x, SQUARE)
+
+
+@pytest.mark.parametrize(('layer', 'terms'), [
+    (lambda x: SHIFT - same(x, SQUARE), [negated]),
+    (lambda x: same(x, SQUARE) / -2 + SHIFT, [lambda x: negated(x) / 2]),
+    (lambda x: -same(x, SQUARE), [negated]),
+    # Those of a shortcut are its own.
+    (lambda x: x + same(x, SQUARE), [lambda x: x, lambda x: same(x, SQUARE)]),
+    (lambda x: x - same(x, SQUARE) * SHIFT,
+     [lambda x: x, lambda x: negated(x) * SHIFT]),
+    (lambda x: jnp.concatenate([same(x, SQUARE), negated(x)], 1)[:, 3:11],
+     [lambda x: np.concatenate([-negated(x), negated(x)], 1)[:, 3:11]]),
+    (lambda x: jnp.pad(same(x, SQUARE), ROW_ABOVE)[:, :8],
+     [lambda x: np.pad(-negated(x), ROW_ABOVE)[:, :8]]),
+])
+def test_what_follows_a_convolution_belongs_to_its_terms(layer, terms):
+  head = np.abs(RNG.normal(size=(128, 3))).astype(np.float32)
+
+  def score(w, images):
+    x = jax.nn.relu(layer(images))
+    return x.reshape(len(x), -1) @ w
+
+  maps = explain('lrp_alpha1_beta0', score, head, epsilon=0.0)
+  matrices = [matrix_of(term, IMAGES.shape[1:]) for term in terms]
+  after = np.maximum(np.asarray(layer(IMAGES)).reshape(3, -1), 0)
+  for image, label, y, found in zip(IMAGES, LABELS, after, maps, strict=True):
+    x = image.ravel().astype(float)[:, None]
+    parts = sum(np.maximum(x * matrix, 0) for matrix in matrices)
+    total = parts.sum(axis=0)
+    expected = parts @ (
+        y * head[:, label] / np.where(total > 0, total, 1)
+    )
+    np.testing.assert_allclose(found.ravel(), expected, rtol=2e-3, atol=1e-4)
+
+
+def test_an_image_is_what_the_network_takes():
+  # Normalised first: a dark pixel is a large negative number, and relevant.
+  head = np.abs(RNG.normal(size=(36, 3))).astype(np.float32)
+
+  def score(w, images):
+    x = jax.nn.relu(convolve((images - 0.5) / 0.25, WEIGHTS['kernel']))
+    return x.sum(axis=3).reshape(len(x), -1) @ w
+
+  images = (IMAGES > 0.5).astype(np.float32)
+  make = explainers.create('lrp_alpha1_beta0', score, epsilon=0.0)
+  maps = make(head, images, LABELS)
+  assert (maps >= 0).all() and (maps[images == 0] > 0).any()
+  scores = np.asarray(score(head, images))[np.arange(3), LABELS]
+  np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+@pytest.mark.parametrize('epsilon', [0.0, 1e-6])
+@pytest.mark.parametrize('rule', RULES)
+def test_of_networks_of_few_bits(rule, epsilon, dtype):
+  def score(w, images):
+    w = jax.tree.map(lambda x: x.astype(dtype), w)
+    return network(w, images.astype(dtype)).astype(jnp.float32)
+
+  images = IMAGES.copy()
+  images[:, :4] = 0  # Where sums are of nothing.
+  maps, precise = (
+      explainers.create(rule, f, epsilon=epsilon)(WEIGHTS, images, LABELS)
+      for f in (score, network)
+  )
+  size = np.abs(precise).max()
+  np.testing.assert_allclose(maps / size, precise / size, atol=0.1)
+
+
+def test_a_score_of_no_image_is_told_by_no_pixel():
+  maps = explain('lrp_epsilon', lambda w, x: jnp.ones((len(x), 3)) * w[0], (
+      np.ones(1, np.float32)
+  ))
+  assert not maps.any()
+
+
+def test_one_array_of_scores_is_asked_for():
+  program = explainers.create_program('lrp_epsilon', _twice)
+  with pytest.raises(InputError, match='returns 2 arrays'):
+    program(WEIGHTS, IMAGES, LABELS[:, None])
+
+
+def _twice(weights, images):
+  return (network(weights, images),) * 2
+
+
 def test_a_gate_gets_nothing():
   def score(w, images):
     x = images.reshape(len(images), -1)[:, :3]
@@ -263,7 +364,7 @@ def test_it_runs_inside_a_jitted_function():
 @pytest.mark.parametrize(('last', 'part'), [
     (jax.nn.softmax, "'exp'"),
     (lambda x: x * x[:, ::-1], "'mul' of two values that depend"),
-    (lambda x: jnp.sin(x), "'sin'"),
+    (lambda x: jnp.sin(x), "'sin'"), (jnp.fft.fft, "'fft'"),
     (lambda x: lax.fori_loop(0, 3, lambda i, y: y * 2, x), 'no rule for'),
 ])
 @pytest.mark.parametrize('rule', RULES)

@@ -14,8 +14,7 @@ GUIDED = {
 }
 # The best of `LEVERS`, chosen on seed 0 as well.
 BEST = GUIDED | {'guidance_layer': 'mid', 'guidance_lambda': 4.0}
-# λ' of each loss at each layer, of which one is chosen on seed 0: a decade to
-# either side of the best of those with which it began.
+# λ' of each loss at each layer, of which one is chosen on seed 0.
 LAMBDAS = {
     ('energy', 'input'): (4.0, 40.0, 400.0),
     ('energy', 'final'): (0.4, 4.0, 40.0, 400.0),
@@ -23,15 +22,15 @@ LAMBDAS = {
     ('l1', 'final'): (4.0, 40.0, 400.0, 4000.0),
     ('ppce', 'input'): (4.0, 40.0, 400.0),
     ('ppce', 'final'): (4.0, 40.0, 400.0, 4000.0),
-    ('rrr', 'input'): (0.04, 0.4, 4.0, 40.0),
-    ('rrr', 'final'): (0.4, 4.0, 40.0, 400.0),
+    ('rrr', 'input'): (0.004, 0.04, 0.4, 4.0, 40.0),
+    ('rrr', 'final'): (0.4, 4.0, 40.0, 400.0, 4000.0),
 }
 # By the accuracy on validation images with other surroundings.
 CHOSEN = {
     ('energy', 'input'): 40.0, ('energy', 'final'): 4.0,
     ('l1', 'input'): 400.0, ('l1', 'final'): 40.0,
     ('ppce', 'input'): 40.0, ('ppce', 'final'): 400.0,
-    ('rrr', 'input'): 0.4, ('rrr', 'final'): 40.0,
+    ('rrr', 'input'): 0.04, ('rrr', 'final'): 400.0,
 }
 
 
