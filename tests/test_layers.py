@@ -23,7 +23,7 @@ LAYERS = (
     (
         'impactx_jax.losses', 'impactx_jax.user_files', 'impactx_jax.bounds',
         'impactx_jax.parallel', 'impactx_jax.rng', 'impactx_jax.compilation',
-        'impactx_jax.memory',
+        'impactx_jax.memory', 'impactx_jax.relevance',
     ),
     ('attribution',),
 )
