@@ -25,7 +25,7 @@ PRODUCTS = ('conv_general_dilated', 'dot_general')
 # they give are those of what they are given.
 MOVES = (
     'reshape', 'transpose', 'pad', 'slice', 'squeeze', 'broadcast_in_dim',
-    'reduce_sum', 'reduce_window_sum', 'concatenate', 'rev', 'expand_dims',
+    'reduce_sum', 'reduce_window_sum', 'concatenate', 'rev',
     'convert_element_type', 'copy', 'copy_p', 'gather', 'dynamic_slice',
     'stack', 'tile',
 )
